@@ -1,0 +1,38 @@
+# Every target sets up what it needs: a virtual environment in .venv with the package and its extras.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+FACES ?=
+
+.PHONY: faces test docs check benchmarks clean
+
+faces: $(VENV)/.test  ## train on the AT&T faces (or drawn ones) and leave a run folder with pictures
+	$(BIN)/python examples/att_faces.py $(FACES)
+
+test: $(VENV)/.test  ## run all tests
+	$(BIN)/python -m pytest --doctest-modules tests src
+
+check: $(VENV)/.check  ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.docs  ## build the documentation into docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -b doctest docs docs/_build/doctest
+
+benchmarks: $(VENV)/.test  ## measure everything again: about two hours on two cores
+	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/att_faces.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp an extra: made again when pyproject.toml changes.
+$(VENV)/.%: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[$*]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) docs/_build docs/auto_examples dist .mypy_cache .ruff_cache .pytest_cache
