@@ -150,7 +150,7 @@ class NetConfig:
         return channels * height * width
 
     @classmethod
-    def preset(cls, name: str, *, input: Shape | None = None, **changes: Any) -> NetConfig:  # noqa: A002
+    def preset(cls, name: str, *, input: Shape | None = None, **changes: Any) -> NetConfig:
         """A net that is known to work: "small", our default, or "notebook".
 
         "notebook" is the net of 1,516 parameters that siamlearn grew out of, on pictures of
@@ -170,7 +170,7 @@ class NetConfig:
         if name not in presets:
             msg = f"there is no preset {name!r}; the presets are {', '.join(sorted(presets))}"
             raise ValueError(msg)
-        config = presets[name]() if input is None else presets[name](tuple(input))
+        config = presets[name]() if input is None else presets[name](input)
         return replace(config, **changes)
 
     def to_dict(self) -> dict[str, Any]:
