@@ -1,0 +1,187 @@
+"""Batches by address: batch k of epoch e is the same one, whoever asks for it and when.
+
+A loader whose batch sampler has ``batch(epoch, k)``, as ours have, can be entered anywhere. Any
+other is read from the start of the epoch: with a map-style dataset only the indices are skipped,
+and from a list or an iterable the batches themselves.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, final, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, default_collate
+
+from siamlearn.data.image_set import ImageSet
+from siamlearn.train.randomness import seed_everything
+
+__all__ = ["Batch", "Feed"]
+
+Place = tuple[int, int]  # epoch, index of the picture
+
+
+class Batch(NamedTuple):
+    """Images, labels, and where they came from, if that is known."""
+
+    images: Tensor
+    labels: Tensor
+    indices: Sequence[int] | None = None
+
+
+@runtime_checkable
+class _RandomAccess(Protocol):
+    def batch(self, epoch: int, k: int) -> list[int]: ...
+    def __len__(self) -> int: ...
+
+
+@final
+class Feed:
+    """The batches of any epoch from any place in it.
+
+    Pictures of an :class:`ImageSet` are taken from memory in one piece, without workers.
+
+    Args:
+        source: a DataLoader, or an iterable of ``(images, labels)``.
+        seed: what a transform or a sampler draws is a function of it, and of the address.
+
+    Example:
+        >>> batches = [(torch.zeros(2, 3), torch.tensor([0, 1]))] * 4
+        >>> len(list(Feed(batches, seed=0).batches(epoch=0, start=1)))
+        3
+    """
+
+    def __init__(self, source: Iterable[Any], *, seed: int) -> None:
+        self.source, self.seed = source, seed
+        self.dataset: Any = getattr(source, "dataset", None)
+        self._places: _Places | None = None
+        self._loader: DataLoader[Any] | None = None
+        if isinstance(source, DataLoader) and not isinstance(source.dataset, IterableDataset):
+            self._places = _Places(_index_lists(source), seed)
+            if not _in_memory(source):
+                self._loader = _addressed(source, self._places)
+
+    @property
+    def length(self) -> int | None:
+        """Batches in an epoch, where that is known beforehand."""
+        try:
+            return len(self.source)  # type: ignore[arg-type]  # not every iterable has one
+        except TypeError:
+            return None
+
+    def batches(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from batch ``start`` on."""
+        if self._places is None:
+            yield from self._read(epoch, start)
+        elif self._loader is None:
+            for indices in self._places.indices(epoch, start):
+                chosen = torch.as_tensor(indices)
+                yield Batch(self.dataset.pixels[chosen], self.dataset.labels[chosen], indices)
+        else:
+            self._places.enter(epoch, start)
+            for item in self._loader:
+                yield _batch(item, self._places.asked.popleft())
+
+    def _read(self, epoch: int, start: int) -> Iterator[Batch]:
+        seed_everything("order", self.seed, epoch, 0)
+        items = iter(self.source)
+        for k in range(2**62):
+            seed_everything("order", self.seed, epoch, k)
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            if k >= start:
+                yield _batch(item)
+
+
+@final
+class _Places(Sampler[list[Place]]):
+    """The index lists of a batch sampler, each index beside its epoch."""
+
+    def __init__(self, sampler: Iterable[list[int]], seed: int) -> None:
+        self.sampler, self.seed = sampler, seed
+        self.epoch = self.start = 0
+        self.asked: deque[list[int]] = deque()
+
+    def enter(self, epoch: int, start: int) -> None:
+        self.epoch, self.start = epoch, start
+        self.asked.clear()
+
+    def __len__(self) -> int:
+        return len(self.sampler)  # type: ignore[arg-type]  # a sampler has one, or raises
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        for indices in self.indices(self.epoch, self.start):
+            self.asked.append(indices)
+            yield [(self.epoch, index) for index in indices]
+
+    def indices(self, epoch: int, start: int) -> Iterator[list[int]]:
+        if isinstance(self.sampler, _RandomAccess):
+            for k in range(start, len(self.sampler)):
+                yield self.sampler.batch(epoch, k)
+            return
+        # A sampler may draw when it starts or as it goes, and from the global generators.
+        seed_everything("order", self.seed, epoch, 0)
+        drawn = iter(self.sampler)
+        for k in range(2**62):
+            seed_everything("order", self.seed, epoch, k)
+            indices = next(drawn, None)
+            if indices is None:
+                return
+            if k >= start:
+                yield indices
+
+
+@final
+class _Seeded(Dataset[Any]):
+    """A dataset whose transforms draw by (seed, epoch, index), in whichever process they run."""
+
+    def __init__(self, dataset: Dataset[Any], seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
+
+    def __getitem__(self, place: Place) -> Any:
+        epoch, index = place
+        seed_everything("picture", self.seed, epoch, index)
+        return self.dataset[index]
+
+
+def _index_lists(loader: DataLoader[Any]) -> Iterable[list[int]]:
+    if loader.batch_sampler is None:
+        msg = (
+            "the loader gives single pictures (batch_size=None), and a loss needs batches; "
+            "pass batch_size or batch_sampler"
+        )
+        raise ValueError(msg)
+    return loader.batch_sampler
+
+
+def _in_memory(loader: DataLoader[Any]) -> bool:
+    return isinstance(loader.dataset, ImageSet) and loader.collate_fn is default_collate
+
+
+def _addressed(loader: DataLoader[Any], places: _Places) -> DataLoader[Any]:
+    return DataLoader(
+        _Seeded(loader.dataset, places.seed),
+        batch_sampler=places,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        prefetch_factor=loader.prefetch_factor,
+        persistent_workers=loader.persistent_workers,
+    )
+
+
+def _batch(item: Any, indices: Sequence[int] | None = None) -> Batch:
+    if isinstance(item, tuple | list) and len(item) == 2:
+        images, labels = item
+        if isinstance(images, Tensor) and isinstance(labels, Tensor):
+            return Batch(images, labels, indices)
+    kind = f"{type(item).__name__} of {len(item)}" if hasattr(item, "__len__") else type(item)
+    msg = f"a batch must be a pair of tensors, (images, labels), got a {kind}"
+    raise ValueError(msg)
