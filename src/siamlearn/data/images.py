@@ -1,0 +1,314 @@
+"""Pictures with the people they show: from folders, lists, arrays and data sets.
+
+Axes: n pictures, c channels (1 grey, 3 colour), h height, w width.
+"""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from siamlearn.data.image_set import ImageSet
+from siamlearn.data.pixels import as_bytes, as_shape
+from siamlearn.data.reading import (
+    SUFFIXES,
+    decode,
+    extent,
+    natural,
+    read_all,
+    read_file,
+    typical_size,
+    without_empty_colour,
+)
+
+__all__ = ["ImageSet", "from_arrays", "from_folder", "from_torchvision", "read_image"]
+
+
+def from_folder(
+    root: str | PathLike[str],
+    *,
+    size: tuple[int, int] | None = None,
+    grey: bool | None = None,
+    skip_unreadable: bool = False,
+    progress: bool | None = None,
+) -> ImageSet:
+    """Pictures from a folder that has one folder for each person, named after them.
+
+    Every file with the ending of a picture is read, by its content, so a wrong ending does no
+    harm; hidden files and files of other kinds are passed over. People and pictures are in
+    natural order, s2 before s10. Pictures are turned as their EXIF says.
+
+    Args:
+        size: height and width in pixels, to which pictures are stretched; None for their own
+            where all are alike, else for the median height and width. A size that was not asked
+            for is at most 160 pixels on its longer side.
+        grey: True for grey pictures, False for colour; None for colour where any picture has some.
+        skip_unreadable: go on without pictures that cannot be read, and without people who have
+            none, with a warning that names them.
+        progress: whether to show a progress bar; None for one that appears in a terminal when
+            reading takes longer than a second.
+
+    Raises:
+        FileNotFoundError: when there is no such folder.
+        ValueError: when it holds no folders with pictures, when a person has none, or pictures
+            cannot be read: all of them are named.
+
+    Example:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for name in ("anna/1.png", "anna/2.png", "bob/1.png"):
+        ...     (root / name).parent.mkdir(exist_ok=True)
+        ...     Image.new("L", (92, 112)).save(root / name)
+        >>> from_folder(root)
+        ImageSet(3 pictures of 2 people: anna, bob; grey, 112 x 92; 1 to 2 each)
+    """
+    folder = Path(root)
+    people = _people_in(folder)
+    without = [person for person, files in people.items() if not files]
+    if without:
+        _refuse_or_warn(
+            f"{len(without)} of {len(people)} folders in {folder} have no pictures: "
+            f"{', '.join(without)}; add pictures or remove the folders",
+            skip=skip_unreadable,
+        )
+    files = [(person, file) for person, files in people.items() for file in files]
+    return _read(files, where=folder, size=size, grey=grey, skip=skip_unreadable, progress=progress)
+
+
+def _people_in(folder: Path) -> dict[str, list[Path]]:
+    if not folder.is_dir():
+        what = "a file" if folder.exists() else "nothing"
+        msg = (
+            f"a folder with one folder of pictures for each person is needed, "
+            f"but {folder} is {what}; check the path"
+        )
+        raise FileNotFoundError(msg)
+    inside = [
+        entry
+        for entry in folder.iterdir()
+        if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))
+    ]
+    inside.sort(key=lambda entry: natural(entry.name))
+    people = {entry.name: _pictures_in(entry) for entry in inside}
+    if not any(people.values()):
+        msg = f"one folder of pictures for each person is needed, but {_what_is_in(folder, inside)}"
+        raise ValueError(msg)
+    return people
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    files = [
+        entry
+        for entry in folder.iterdir()
+        if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".") and entry.is_file()
+    ]
+    return sorted(files, key=lambda file: natural(file.name))
+
+
+def _what_is_in(folder: Path, inside: list[Path]) -> str:
+    direct = len(_pictures_in(folder))
+    if direct:
+        return (
+            f"{folder} has {direct} pictures and no folders with any; "
+            "move the pictures of each person into a folder with the person's name"
+        )
+    for entry in inside:
+        if any(_pictures_in(deeper) for deeper in entry.iterdir() if deeper.is_dir()):
+            return f"the pictures in {folder} lie one folder deeper; did you mean {entry}?"
+    return (
+        f"{folder} has no pictures in its {len(inside)} folders; "
+        f"files are taken for pictures that end in {' '.join(sorted(SUFFIXES))}"
+    )
+
+
+def _refuse_or_warn(message: str, *, skip: bool) -> None:
+    if not skip:
+        message = f"{message}, or pass skip_unreadable=True to go on without"
+        raise ValueError(message)
+    warnings.warn(f"left out: {message}", stacklevel=4)
+
+
+def _read(
+    files: Sequence[tuple[str, Path]],
+    *,
+    where: Path,
+    size: tuple[int, int] | None,
+    grey: bool | None,
+    skip: bool,
+    progress: bool | None,
+) -> ImageSet:
+    """Read pictures of people into a set; the people are numbered in the order they come."""
+    _check_size(size)
+    pixels, broken = read_all([file for _, file in files], size=size, grey=grey, progress=progress)
+    names = [f"{person}/{file.name}" for person, file in files]
+    if broken:
+        named = ", ".join(f"{names[index]} ({why})" for index, why in sorted(broken.items()))
+        _refuse_or_warn(
+            f"{len(broken)} of {len(files)} pictures in {where} cannot be read: {named}; "
+            "repair or remove them",
+            skip=skip and len(broken) < len(files),
+        )
+        pixels = np.delete(pixels, list(broken), axis=0)
+    good = [index for index in range(len(files)) if index not in broken]
+    people = list(dict.fromkeys(files[index][0] for index in good))
+    place = {person: label for label, person in enumerate(people)}
+    return ImageSet(
+        torch.from_numpy(pixels),
+        torch.tensor([place[files[index][0]] for index in good]),
+        identities=people,
+        names=[names[index] for index in good],
+    )
+
+
+def _check_size(size: tuple[int, int] | None) -> None:
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        msg = f"size must be (height, width), a pixel or more each, got {size}"
+        raise ValueError(msg)
+
+
+def from_arrays(
+    images: NDArray[np.generic] | Tensor,
+    labels: Sequence[int] | Sequence[str] | NDArray[np.generic] | Tensor,
+    *,
+    names: Sequence[str] | None = None,
+) -> ImageSet:
+    """Pictures from an array or a tensor, and whom each shows.
+
+    Args:
+        images: (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 or 3 channels, uint8 or floats
+            from 0 to 1.
+        labels: a whole number or a name for each picture. The identities are these, sorted, and
+            numbered from 0.
+        names: what each picture is called; None for identity and count, such as ``"anna/1"``.
+
+    Raises:
+        ValueError: when the shape, type or range of the pictures is another, or there is not one
+            label and one name for each.
+
+    Example:
+        >>> from_arrays(np.zeros((3, 8, 6)), ["bob", "anna", "bob"])
+        ImageSet(3 pictures of 2 people: anna, bob; grey, 8 x 6; 1 to 2 each)
+    """
+    pixels = as_bytes(images)
+    values = _plain(labels)
+    if len(values) != len(pixels):
+        msg = f"labels must have one entry for each of {len(pixels)} pictures, got {len(values)}"
+        raise ValueError(msg)
+    kinds = {type(value) for value in values}
+    if not (kinds <= {int} or kinds <= {str}):
+        msg = (
+            "labels must be whole numbers, or names, got "
+            f"{' and '.join(sorted(kind.__name__ for kind in kinds))}; convert them"
+        )
+        raise ValueError(msg)
+    present = sorted(set(values), key=lambda value: value if kinds == {int} else natural(value))
+    place = {value: label for label, value in enumerate(present)}
+    people = [str(value) for value in present]
+    chosen = torch.tensor([place[value] for value in values], dtype=torch.int64)
+    if names is None:
+        names = _counted([people[label] for label in chosen.tolist()])
+    return ImageSet(pixels, chosen, identities=people, names=names)
+
+
+def _plain(labels: Any) -> list[Any]:
+    plain: list[Any] = labels.tolist() if hasattr(labels, "tolist") else list(labels)
+    # Elements of a list may be numpy's or torch's own numbers still.
+    return [value.item() if hasattr(value, "item") else value for value in plain]
+
+
+def _counted(who: Iterable[str]) -> list[str]:
+    seen: dict[str, int] = {}
+    names = []
+    for person in who:
+        seen[person] = seen.get(person, 0) + 1
+        names.append(f"{person}/{seen[person]}")
+    return names
+
+
+def from_torchvision(dataset: Any, *, size: tuple[int, int] | None = None) -> ImageSet:
+    """Pictures from a data set of torchvision, or any sequence of (picture, label).
+
+    Args:
+        dataset: has a length, and pairs of a picture (PIL, array or tensor) and whom it shows.
+            Where it has ``classes``, as those of torchvision do, they name the identities.
+        size: height and width in pixels; None as for `from_folder`, which asks for each picture
+            twice, first to learn its size.
+
+    Raises:
+        ValueError: when it is empty, or its pictures or labels are of another kind.
+
+    Example:
+        >>> anna, bob = Image.new("RGB", (92, 112), "navy"), Image.new("L", (92, 112))
+        >>> from_torchvision([(anna, "anna"), (bob, "bob")])
+        ImageSet(2 pictures of 2 people: anna, bob; colour, 112 x 92; 1 each)
+    """
+    count = len(dataset)
+    if not count:
+        msg = "a data set with pictures is needed, got an empty one"
+        raise ValueError(msg)
+    _check_size(size)
+    height, width = size or typical_size([_extent(dataset[index][0]) for index in range(count)])
+    pixels, labels = np.empty((count, 3, height, width), np.uint8), []
+    for index in range(count):
+        picture, label = dataset[index]
+        pixels[index] = read_image(picture, shape=(3, height, width)).numpy()
+        labels.append(label)
+    images = from_arrays(without_empty_colour(pixels, range(count)), labels)
+    classes = getattr(dataset, "classes", None)
+    if classes is None or not isinstance(labels[0], int):
+        return images
+    who = torch.tensor(labels)
+    people = [str(name) for name in classes]
+    names = _counted([people[label] for label in labels])
+    return ImageSet(images.pixels, who, identities=people, names=names)
+
+
+def _extent(picture: Image.Image | NDArray[np.generic] | Tensor) -> tuple[int, int]:
+    if isinstance(picture, Image.Image):
+        return extent(picture)
+    _, _, height, width = as_bytes(picture[None]).shape
+    return height, width
+
+
+def read_image(
+    source: str | PathLike[str] | Image.Image | NDArray[np.generic] | Tensor,
+    *,
+    shape: tuple[int, int, int],
+) -> UInt8[Tensor, "c h w"]:
+    """One picture, from wherever it comes, as bytes of the shape that is asked for.
+
+    Args:
+        source: a path, a PIL picture, or an array or tensor (h, w), (h, w, c) or (c, h, w), uint8
+            or floats from 0 to 1.
+        shape: channels (1 grey, 3 colour), height and width. The picture is stretched to it.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is no picture, or cannot be read.
+
+    Example:
+        >>> read_image(np.zeros((112, 92, 3)), shape=(1, 56, 46)).shape
+        torch.Size([1, 56, 46])
+    """
+    channels, height, width = shape
+    if isinstance(source, (np.ndarray, Tensor)):
+        return as_shape(as_bytes(source[None]), shape)[0]
+    if isinstance(source, Image.Image):
+        return torch.tensor(decode(source, size=(height, width), grey=channels == 1))
+    file = Path(source)
+    if not file.is_file():
+        msg = f"a picture is needed, but there is no file {file}; check the path"
+        raise FileNotFoundError(msg)
+    try:
+        return torch.tensor(read_file(file, size=(height, width), grey=channels == 1))
+    except ValueError as error:
+        msg = f"{file} cannot be read: {error}"
+        raise ValueError(msg) from error

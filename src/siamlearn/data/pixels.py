@@ -1,0 +1,99 @@
+"""Arrays of pictures of any layout to bytes (n, c, h, w), and bytes to another shape.
+
+Axes: n pictures, c channels (1 grey, 3 colour), h height, w width.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["as_bytes", "as_shape"]
+
+CHUNK = 256  # pictures that are floats at the same time
+LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, as PIL has it
+
+
+def as_bytes(images: NDArray[np.generic] | Tensor) -> UInt8[Tensor, "n c h w"]:
+    """Pictures as bytes, channels first.
+
+    Args:
+        images: (n, h, w), (n, h, w, c) or (n, c, h, w), uint8 or floats from 0 to 1. Where the
+            shape leaves open which axis is c, it is the last of an array, the first of a tensor.
+
+    Raises:
+        ValueError: when shape, type or range are others.
+
+    Example:
+        >>> as_bytes(np.full((1, 2, 2, 3), 0.5)).shape
+        torch.Size([1, 3, 2, 2])
+    """
+    block = torch.as_tensor(images).detach().cpu()
+    if block.ndim == 3:
+        block = block[:, None]
+    elif block.ndim == 4:
+        first, last = block.shape[1] in (1, 3), block.shape[3] in (1, 3)
+        if last and not (first and isinstance(images, Tensor)):
+            block = block.permute(0, 3, 1, 2)
+    if block.ndim != 4 or block.shape[1] not in (1, 3) or 0 in block.shape[1:]:
+        msg = (
+            "pictures must be (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 channel (grey) or 3 "
+            f"(colour), got shape {tuple(images.shape)}; reshape them, and drop transparency"
+        )
+        raise ValueError(msg)
+    return _quantised(block).contiguous()
+
+
+def _quantised(block: Tensor) -> UInt8[Tensor, "n c h w"]:
+    if block.dtype == torch.uint8:
+        return block
+    if not block.is_floating_point():
+        msg = f"pictures must be uint8, or floats from 0 to 1, got {block.dtype}; convert them"
+        raise ValueError(msg)
+    if len(block) and not (block.min() >= 0 and block.max() <= 1):  # so written, NaN fails too
+        msg = (
+            f"pictures of floats must lie from 0 to 1, got {float(block.min()):g} to "
+            f"{float(block.max()):g}; scale them, or give bytes"
+        )
+        raise ValueError(msg)
+    return (block.float() * 255).round().to(torch.uint8)
+
+
+def as_shape(
+    pixels: UInt8[Tensor, "n c h w"], shape: tuple[int, int, int]
+) -> UInt8[Tensor, "n C H W"]:
+    """The pictures in another shape: stretched, made grey, or their grey in all three colours.
+
+    Shrinking averages over the pixels that it leaves out, as PIL does.
+
+    Args:
+        shape: channels (1 or 3), height and width.
+
+    Raises:
+        ValueError: when no picture has such a shape.
+
+    Example:
+        >>> colour = torch.tensor([255, 0, 0], dtype=torch.uint8).view(1, 3, 1, 1)
+        >>> as_shape(colour, (1, 2, 2)).flatten().tolist()
+        [76, 76, 76, 76]
+    """
+    channels, height, width = shape
+    if channels not in (1, 3) or height < 1 or width < 1:
+        msg = f"a shape is (1 or 3 channels, height, width) of a pixel or more, got {shape}"
+        raise ValueError(msg)
+    parts = [_chunk(part, channels, (height, width)) for part in torch.split(pixels, CHUNK)]
+    return torch.cat(parts) if parts else pixels.new_empty((0, *shape))
+
+
+def _chunk(
+    pixels: UInt8[Tensor, "n c h w"], channels: int, size: tuple[int, int]
+) -> UInt8[Tensor, "n C H W"]:
+    values = pixels.float()
+    if channels < pixels.shape[1]:
+        values = torch.einsum("nchw,c->nhw", values, torch.tensor(LUMINANCE))[:, None]
+    if size != pixels.shape[2:]:
+        # In floats, because torch's way with bytes depends on the processor.
+        values = F.interpolate(values, size, mode="bicubic", antialias=True, align_corners=False)
+    return values.round().clamp(0, 255).to(torch.uint8).expand(-1, channels, -1, -1).contiguous()
