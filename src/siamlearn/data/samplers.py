@@ -136,8 +136,8 @@ class PairSampler(BatchSampler):
         >>> sampler = PairSampler([0, 0, 0, 1, 1, 2], pairs=2, seed=1)
         >>> for left, left2, right, right2 in sampler:
         ...     print((left, right), (left2, right2))
-        (1, 2) (2, 5)
-        (3, 4) (4, 1)
+        (1, 0) (0, 5)
+        (4, 3) (4, 1)
     """
 
     def __init__(
