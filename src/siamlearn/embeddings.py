@@ -1,0 +1,288 @@
+"""Pictures to embeddings, and embeddings beside each other.
+
+Axes: n pictures, d embedding dimensions, q probes, r references.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from siamlearn.data.images import ImageSet
+from siamlearn.functional.distances import euclidean
+from siamlearn.functional.identification import ranks
+from siamlearn.functional.pairs import Distance
+from siamlearn.nn.nets import EmbeddingNet
+
+__all__ = ["Comparison", "Embeddings", "compare", "embed"]
+
+# Distances that a block of rows may hold at once: 16 MiB of float32.
+BLOCK = 2**22
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """The embeddings of some pictures, with who is on them.
+
+    Args:
+        vectors: one embedding a picture.
+        labels: who is on each picture, as an index into ``identities``.
+        identities: names of people; some of them may be on none of the pictures.
+        names: one name for each picture, such as "s1/3.pgm".
+        images: the pictures themselves, where they are at hand; ``evaluate`` makes its
+            baselines from them.
+        distance: how far apart two embeddings are.
+
+    Raises:
+        ValueError: the lengths do not agree, or an embedding is not finite.
+
+    Example:
+        >>> two = Embeddings(torch.eye(2), torch.tensor([0, 1]), ("anna", "bob"), ("1", "2"))
+        >>> len(two), two.people
+        (2, ('anna', 'bob'))
+    """
+
+    vectors: Float[Tensor, "n d"]
+    labels: Int[Tensor, " n"]
+    identities: tuple[str, ...]
+    names: tuple[str, ...]
+    images: ImageSet | None = None
+    distance: Distance = euclidean
+
+    def __post_init__(self) -> None:
+        if self.vectors.ndim != 2:
+            msg = f"embeddings must be of shape (n, d), got {tuple(self.vectors.shape)}"
+            raise ValueError(msg)
+        if not len(self.vectors) == len(self.labels) == len(self.names):
+            msg = (
+                f"every embedding must have one label and one name: got {len(self.labels)} labels "
+                f"and {len(self.names)} names for {len(self.vectors)} embeddings"
+            )
+            raise ValueError(msg)
+        broken = (~self.vectors.isfinite().all(dim=1)).nonzero().flatten().tolist()
+        if broken:
+            shown = ", ".join(self.names[i] for i in broken[:5])
+            msg = (
+                f"embeddings must be finite numbers, but those of {len(broken)} of {len(self)} "
+                f"pictures hold NaN or infinity ({shown}{', …' if len(broken) > 5 else ''}); "
+                f"the net's weights have probably diverged: go back to a checkpoint before that"
+            )
+            raise ValueError(msg)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __repr__(self) -> str:
+        return (
+            f"Embeddings({len(self)} pictures of {len(self.people)} people, "
+            f"{self.vectors.shape[1]} dimensions)"
+        )
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Names of the identities that are on at least one picture."""
+        return tuple(self.identities[label] for label in sorted(set(self.labels.tolist())))
+
+    def subset(self, indices: Sequence[int] | Int[Tensor, " k"]) -> Embeddings:
+        """The embeddings of some of the pictures, in the order asked for.
+
+        Example:
+            >>> three = Embeddings(torch.eye(3), torch.arange(3), ("a", "b", "c"), ("1", "2", "3"))
+            >>> three.subset([2, 0]).people
+            ('a', 'c')
+        """
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        return replace(
+            self,
+            vectors=self.vectors[chosen],
+            labels=self.labels[chosen],
+            names=tuple(self.names[i] for i in chosen.tolist()),
+            images=None if self.images is None else self.images.subset(chosen.tolist()),
+        )
+
+
+def embed(
+    net: nn.Module,
+    images: ImageSet,
+    *,
+    batch: int = 256,
+    device: torch.device | str | None = None,
+    distance: Distance = euclidean,
+    progress: bool | None = None,
+) -> Embeddings:
+    """Give every picture its embedding.
+
+    The net runs without dropout and without gradients; afterwards each of its modules is in
+    the mode, and on the device, that it was in before. An ``EmbeddingNet`` is given the
+    pictures as bytes, any other net as floats from 0 to 1.
+
+    Args:
+        net: takes pictures (n, channels, height, width) and gives embeddings (n, d).
+        images: the pictures.
+        batch: pictures embedded at once; fewer need less memory.
+        device: where to compute; where the net is, if left out.
+        distance: how far apart two embeddings are, kept with them for all that follows.
+        progress: True shows a progress bar, False none, None one at a terminal if it takes long.
+
+    Raises:
+        ValueError: there are no pictures, what the net gives is not of shape (n, d), or
+            embeddings are not finite; the message names their pictures.
+
+    Example:
+        >>> images = ImageSet(
+        ...     torch.arange(8, dtype=torch.uint8).reshape(2, 1, 2, 2),
+        ...     torch.tensor([0, 1]),
+        ...     identities=("anna", "bob"),
+        ...     names=("1.png", "2.png"),
+        ... )
+        >>> embed(nn.Flatten(), images).vectors.mul(255).tolist()
+        [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0]]
+    """
+    if len(images) == 0:
+        msg = "there must be at least one picture to embed, got an empty set of images"
+        raise ValueError(msg)
+    if batch < 1:
+        msg = f"batch must be at least 1 picture, got {batch}"
+        raise ValueError(msg)
+    bar = tqdm(
+        range(0, len(images), batch),
+        desc="embed",
+        leave=False,
+        delay=0 if progress else 2,  # seconds: what is done at once needs no bar
+        disable=None if progress is None else not progress,
+    )
+    with embedding(net, device) as run:
+        parts = [run(images.pixels[start : start + batch]) for start in bar]
+    return Embeddings(
+        torch.cat(parts), images.labels, images.identities, images.names, images, distance
+    )
+
+
+@contextmanager
+def embedding(
+    net: nn.Module, device: torch.device | str | None
+) -> Iterator[Callable[[Tensor], Tensor]]:
+    """The net as a function from bytes to embeddings; its modes and device are put back."""
+    weight = next(net.parameters(), None)
+    home = torch.device("cpu") if weight is None else weight.device
+    place = home if device is None else torch.device(device)
+    training = [module for module in net.modules() if module.training]
+
+    def run(pixels: Tensor) -> Tensor:
+        pixels = pixels.to(place)
+        embeddings: Tensor = net(pixels if isinstance(net, EmbeddingNet) else pixels / 255)
+        if embeddings.ndim != 2 or len(embeddings) != len(pixels):
+            msg = (
+                f"a net must give one embedding (d,) for each picture, but for pictures of shape "
+                f"{tuple(pixels.shape)} it gave {tuple(embeddings.shape)}; flatten its output"
+            )
+            raise ValueError(msg)
+        return embeddings.float().cpu()
+
+    try:
+        if place != home:
+            net.to(place)
+        net.eval()
+        with torch.inference_mode():
+            yield run
+    finally:
+        if place != home:
+            net.to(home)
+        for module in training:
+            module.training = True
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What comes out when pictures are compared with each other.
+
+    Args:
+        genuine: distances between two pictures of one identity.
+        impostor: distances between pictures of two identities.
+        ranks: for each probe the rank of its nearest right picture, from 1; 0 where there is
+            none. Ties count against the probe.
+    """
+
+    genuine: Float[Tensor, " g"]
+    impostor: Float[Tensor, " i"]
+    ranks: Int[Tensor, " q"]
+
+
+def compare(probes: Embeddings, gallery: Embeddings | None = None) -> Comparison:
+    """Compare all pictures with each other, or all probes with all pictures of a gallery.
+
+    Without a gallery each pair of pictures counts once, and each picture is searched for among
+    all others. A picture that is a probe and in the gallery too (the same name and the same
+    pixels) is never compared with itself. All distances are kept, in four bytes each: 5,000
+    pictures among themselves need 50 MB, 20,000 need 800 MB.
+
+    Raises:
+        ValueError: probes and gallery differ in the length of their embeddings or in distance.
+
+    Example:
+        >>> line, labels = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([0, 0, 1])
+        >>> embeddings = Embeddings(line, labels, ("anna", "bob"), ("1.png", "2.png", "3.png"))
+        >>> found = compare(embeddings)
+        >>> found.genuine.tolist(), found.impostor.tolist(), found.ranks.tolist()
+        ([1.0], [5.0, 4.0], [1, 1, 0])
+    """
+    references = probes if gallery is None else gallery
+    check_comparable(probes, references)
+    people = {name: i for i, name in enumerate({*probes.identities, *references.identities})}
+    who, reference_who = (
+        torch.tensor([people[name] for name in e.identities], dtype=torch.int64)[e.labels]
+        for e in (probes, references)
+    )
+    picture, reference_picture = picture_numbers(probes, gallery)
+    order = torch.arange(len(references))
+    genuine, impostor, found = [], [], []
+    height = max(1, BLOCK // max(1, len(references)))
+    for start in range(0, len(probes), height):
+        rows = torch.arange(start, min(start + height, len(probes)))
+        distance = probes.distance(probes.vectors[rows], references.vectors).float()
+        same = who[rows, None] == reference_who
+        other = picture[rows, None] != reference_picture
+        once = other if gallery is not None else order > rows[:, None]
+        genuine.append(distance[same & once])
+        impostor.append(distance[~same & once])
+        found.append(ranks(distance, same, other))
+    return Comparison(torch.cat(genuine), torch.cat(impostor), torch.cat(found))
+
+
+def check_comparable(probes: Embeddings, references: Embeddings) -> None:
+    lengths = probes.vectors.shape[1], references.vectors.shape[1]
+    if lengths[0] != lengths[1] or probes.distance is not references.distance:
+        msg = (
+            f"probes and gallery must be embedded by one net and compared by one distance: got "
+            f"embeddings of length {lengths[0]} and {lengths[1]}, distances "
+            f"{probes.distance} and {references.distance}"
+        )
+        raise ValueError(msg)
+
+
+def picture_numbers(probes: Embeddings, gallery: Embeddings | None) -> tuple[Tensor, Tensor]:
+    """A number for each picture of both; two have the same one where they are one picture."""
+    if gallery is None:
+        # Two pictures of one set are two pictures, even when their bytes are the same.
+        return torch.arange(len(probes)), torch.arange(len(probes))
+    numbers: dict[tuple[str, bytes], int] = {}
+    with_pixels = probes.images is not None and gallery.images is not None
+
+    def number(embeddings: Embeddings) -> Tensor:
+        images = embeddings.images
+        content = images.pixels if with_pixels and images is not None else embeddings.vectors
+        digests = (blake2b(row.numpy().tobytes()).digest() for row in content)
+        keys = zip(embeddings.names, digests, strict=True)
+        return torch.tensor([numbers.setdefault(key, len(numbers)) for key in keys])
+
+    return number(probes), number(gallery)
