@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, final
 if TYPE_CHECKING:
     from siamlearn.train.trainer import Trainer
 
-__all__ = ["Callback", "EarlyStopping"]
+__all__ = ["Callback", "EarlyStopping", "due", "logged"]
 
 HOOKS = ("on_fit_start", "on_epoch_start", "on_step_end", "on_epoch_end", "on_fit_end")
 
@@ -107,6 +107,12 @@ class EarlyStopping(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self.since = state["best"], state["since"]
+
+
+def due(trainer: Trainer, every: int) -> bool:
+    """Whether this epoch is the first one, the last one, or one of every so many."""
+    last = trainer.epoch == trainer.epochs or trainer.stopped is not None
+    return trainer.epoch == 1 or trainer.epoch % every == 0 or last
 
 
 def logged(trainer: Trainer, value: str) -> float | None:

@@ -84,6 +84,15 @@ class Feed:
             for item in self._loader:
                 yield _batch(item, self._places.asked.popleft())
 
+    def described(self, batch: Batch) -> str:
+        """Which pictures a batch has: their names where they have any, else their places."""
+        if batch.indices is None:
+            return f"{len(batch.labels)} pictures of unknown name"
+        names = getattr(self.dataset, "names", None)
+        if names is None:
+            return f"pictures {', '.join(map(str, batch.indices))}"
+        return f"pictures {', '.join(str(names[index]) for index in batch.indices)}"
+
     def _read(self, epoch: int, start: int) -> Iterator[Batch]:
         seed_everything("order", self.seed, epoch, 0)
         items = iter(self.source)

@@ -1,0 +1,301 @@
+"""Checkpoints as folders: whole or not there, checked when read, and never a pickle.
+
+    checkpoints/step-0000000200/  model.safetensors  train.safetensors  state.json  MANIFEST.json
+
+A checkpoint is written under a name that nobody looks for, synced to the disk, and renamed. The
+latest is the newest folder whose files have the sizes and hashes of its manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+
+from siamlearn.train.packing import pack, unpack
+
+__all__ = [
+    "CheckpointError",
+    "CorruptCheckpointError",
+    "checkpoints",
+    "discard",
+    "is_checkpoint",
+    "is_whole",
+    "latest",
+    "load",
+    "place_of",
+    "save",
+    "serialized",
+    "sweep",
+]
+
+FORMAT = 1
+MODEL, TRAIN, STATE, MANIFEST = (
+    "model.safetensors",
+    "train.safetensors",
+    "state.json",
+    "MANIFEST.json",
+)
+NAME = re.compile(r"step-(\d{10,})")
+TEMPORARY, TRASH = ".tmp-", ".trash-"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be written, read, or taken up by this trainer."""
+
+
+class CorruptCheckpointError(CheckpointError):
+    """A checkpoint whose files are not those that were written."""
+
+
+def serialized(model: dict[str, Any], state: dict[str, Any]) -> dict[str, bytes]:
+    """The contents of a checkpoint's files, without its manifest.
+
+    Args:
+        model: the weights, under the net's own names.
+        state: everything else that training needs to go on.
+
+    Raises:
+        CheckpointError: when something in it cannot be saved; it is named.
+
+    Example:
+        >>> sorted(serialized({}, {"step": 3}))
+        ['model.safetensors', 'state.json', 'train.safetensors']
+    """
+    try:
+        packed_model, weights = pack(model)
+        packed_state, tensors = pack(state)
+        text = json.dumps({"model": packed_model, **packed_state}, indent=1, allow_nan=False)
+        return {
+            MODEL: safetensors.torch.save(weights),
+            TRAIN: safetensors.torch.save(tensors),
+            STATE: text.encode(),
+        }
+    except (TypeError, ValueError, KeyError, SafetensorError) as error:
+        msg = f"the state of this training cannot be saved: {error}"
+        raise CheckpointError(msg) from error
+
+
+def save(
+    folder: Path,
+    step: int,
+    files: dict[str, bytes],
+    *,
+    passing: Callable[[str], None] = lambda point: None,
+) -> Path:
+    """Write a checkpoint so that it is whole or not there, whenever the machine stops.
+
+    Args:
+        folder: where checkpoints are kept.
+        step: the optimizer steps that were done.
+        files: from :func:`serialized`.
+        passing: told the name of each point at which a crash must do no harm; for tests.
+
+    Raises:
+        CheckpointError: when the disk is full or read-only; earlier checkpoints are untouched.
+    """
+    place = place_of(folder, step)
+    temporary = folder / f"{TEMPORARY}{place.name}"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        for name, content in {**files, MANIFEST: _manifest(step, files)}.items():
+            passing(f"before {name}")
+            _write(temporary / name, content)
+        _sync(temporary)
+        if place.exists():
+            discard(place, passing=passing)
+        passing("before the rename")
+        temporary.rename(place)
+        passing("after the rename")
+        _sync(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        msg = f"{place} could not be saved: {error}; earlier checkpoints are as they were"
+        raise CheckpointError(msg) from error
+    return place
+
+
+def place_of(folder: Path, step: int) -> Path:
+    """The folder of the checkpoint of a step.
+
+    Example:
+        >>> place_of(Path("checkpoints"), 200).name
+        'step-0000000200'
+    """
+    return folder / f"step-{step:010d}"
+
+
+def load(place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The model and the state of a checkpoint, from the very bytes that were checked.
+
+    Raises:
+        CorruptCheckpointError: when a file is missing, or not what was written.
+        CheckpointError: when it was written in a newer format.
+    """
+    files = _verified(place)
+    try:
+        state = json.loads(files[STATE])
+        weights, tensors = (safetensors.torch.load(files[name]) for name in (MODEL, TRAIN))
+        model = unpack(state.pop("model"), weights)
+        return model, unpack(state, tensors)
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        msg = f"{place} has the right hashes but cannot be read: {error!r}"
+        raise CorruptCheckpointError(msg) from error
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, unchecked, the newest first.
+
+    Example:
+        >>> checkpoints(Path("nowhere"))
+        []
+    """
+    if not folder.is_dir():
+        return []
+    found = [
+        (int(match[1]), path) for path in folder.iterdir() if (match := NAME.fullmatch(path.name))
+    ]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether this is the folder of one checkpoint, going by its name.
+
+    Example:
+        >>> is_checkpoint(Path("checkpoints/step-0000000200"))
+        True
+    """
+    return NAME.fullmatch(path.name) is not None
+
+
+def is_whole(place: Path) -> bool:
+    """Whether a checkpoint's files are those that were written, in a format known here."""
+    try:
+        _verified(place)
+    except CheckpointError:
+        return False
+    return True
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole; a warning names each newer one that is not.
+
+    Raises:
+        CheckpointError: when the newest one is of a newer format, or none of them is whole.
+    """
+    places = checkpoints(folder)
+    for place in places:
+        try:
+            _verified(place)
+        except CorruptCheckpointError as error:
+            warnings.warn(f"skipped a corrupt checkpoint: {error}", stacklevel=2)
+        else:
+            return place
+    if places:
+        msg = f"none of the {len(places)} checkpoints in {folder} is whole; begin anew elsewhere"
+        raise CorruptCheckpointError(msg)
+    return None
+
+
+def discard(place: Path, *, passing: Callable[[str], None] = lambda point: None) -> None:
+    """Delete a checkpoint: out of sight first, so that half of one is never seen."""
+    trash = place.with_name(f"{TRASH}{place.name}")
+    shutil.rmtree(trash, ignore_errors=True)
+    passing("before a deletion")
+    place.rename(trash)
+    for path in sorted(trash.iterdir()):
+        passing("in the middle of a deletion")
+        path.unlink()
+    trash.rmdir()
+
+
+def sweep(folder: Path) -> None:
+    """Make the folder, clear what a crash left behind, and see that it can be written to.
+
+    Raises:
+        CheckpointError: when it cannot be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in [*folder.glob(f"{TEMPORARY}*"), *folder.glob(f"{TRASH}*")]:
+            shutil.rmtree(path)
+        trial = folder / f"{TEMPORARY}trial"
+        trial.mkdir()
+        trial.rmdir()
+    except OSError as error:
+        msg = f"checkpoints cannot be kept in {folder}: {error}"
+        raise CheckpointError(msg) from error
+
+
+def _manifest(step: int, files: dict[str, bytes]) -> bytes:
+    entries = {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in files.items()
+    }
+    return json.dumps({"format": FORMAT, "step": step, "files": entries}, indent=1).encode()
+
+
+def _verified(place: Path) -> dict[str, bytes]:
+    manifest = _read_manifest(place)
+    return {name: _checked(place / name, manifest["files"][name]) for name in (MODEL, TRAIN, STATE)}
+
+
+def _read_manifest(place: Path) -> dict[str, Any]:
+    path = place / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+        version, step, names = manifest["format"], manifest["step"], set(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"{path} cannot be read: {error!r}"
+        raise CorruptCheckpointError(msg) from error
+    if isinstance(version, int) and version > FORMAT:
+        msg = f"{place} has format {version}, and this siamlearn reads up to {FORMAT}; upgrade it"
+        raise CheckpointError(msg)
+    match = NAME.fullmatch(place.name)
+    if version != FORMAT or names != {MODEL, TRAIN, STATE} or not match or step != int(match[1]):
+        msg = f"{path} is not the manifest of {place.name}"
+        raise CorruptCheckpointError(msg)
+    return dict(manifest)
+
+
+def _checked(path: Path, entry: Any) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size != entry["bytes"]:
+            msg = f"{path} has {size} bytes, and {entry['bytes']} were written"
+            raise CorruptCheckpointError(msg)
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+            msg = f"{path} is not what was written: its sha256 differs"
+            raise CorruptCheckpointError(msg)
+    except (OSError, KeyError, TypeError) as error:
+        msg = f"{path} cannot be read: {error!r}"
+        raise CorruptCheckpointError(msg) from error
+    return content
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open a folder, and syncs renames by itself
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,185 @@
+"""A trainer's state out of it and back into it, refused where it is not this trainer's."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from siamlearn.train import checkpoint
+from siamlearn.train.checkpoint import CheckpointError
+
+if TYPE_CHECKING:
+    from siamlearn.train.trainer import Trainer
+
+__all__ = ["captured", "resume"]
+
+
+def captured(trainer: Trainer) -> dict[str, Any]:
+    """The ``model``, and the ``state`` of everything else that training needs to go on."""
+    criterion = trainer.criterion
+    state = {
+        "step": trainer.step,
+        "epoch": trainer.epoch,
+        "batch": trainer.batch,
+        "total": trainer.total,
+        "counted": trainer.counted,
+        "log": trainer.log,
+        "identity": _identity(trainer),
+        "settings": _settings(trainer),
+        "optimizer": trainer.optimizer.state_dict(),
+        "schedule": None if trainer.schedule is None else trainer.schedule.state_dict(),
+        "scaler": trainer.scaler.state_dict(),
+        "average": None if trainer.average is None else trainer.average.state_dict(),
+        "loss": criterion.state_dict() if isinstance(criterion, nn.Module) else {},
+        "callbacks": {name: each.state_dict() for name, each in _callbacks(trainer).items()},
+    }
+    return {"model": trainer.net.state_dict(), "state": state}
+
+
+def resume(trainer: Trainer, path: Path) -> None:
+    """Put a trainer where a checkpoint was saved.
+
+    Args:
+        trainer: made as the one that saved it.
+        path: a checkpoint, a folder of checkpoints, or a run's folder with ``checkpoints/`` in it.
+
+    Raises:
+        CheckpointError: when there is no such folder, or the checkpoint cannot be read, or is of
+            another net, optimizer or seed, or of a newer format. The trainer is as it was.
+    """
+    place = _found(path)
+    if place is None:
+        warnings.warn(
+            f"{path} has no checkpoints yet: training starts from the beginning", stacklevel=3
+        )
+        return
+    try:
+        model, state = checkpoint.load(place)
+        _refuse_others(trainer, model, state)
+    except CheckpointError as error:
+        msg = f"{error}{_last_good(place)}"
+        raise type(error)(msg) from error
+    _restore(trainer, model, state)
+
+
+def _found(path: Path) -> Path | None:
+    if not path.is_dir():
+        msg = f"there is no folder {path} to resume from; leave resume out to start anew"
+        raise CheckpointError(msg)
+    if checkpoint.is_checkpoint(path):
+        return path
+    folder = path / "checkpoints"
+    return checkpoint.latest(folder if folder.is_dir() else path)
+
+
+def _last_good(place: Path) -> str:
+    for other in checkpoint.checkpoints(place.parent):
+        if other.name != place.name and checkpoint.is_whole(other):
+            return f"; the last other checkpoint that is whole is {other}"
+    return ""
+
+
+def _identity(trainer: Trainer) -> dict[str, Any]:
+    """What must be the same for a run to go on."""
+    config: Any = getattr(trainer.net, "config", None)
+    return {
+        "seed": trainer.seed,
+        "net": config.to_dict() if hasattr(config, "to_dict") else type(trainer.net).__name__,
+        "optimizer": type(trainer.optimizer).__name__,
+        "schedule": None if trainer.schedule is None else type(trainer.schedule).__name__,
+        "average": None if trainer.average is None else trainer.average.decay,
+    }
+
+
+def _settings(trainer: Trainer) -> dict[str, Any]:
+    """What may be changed on the way, at the price of a result that differs in bits."""
+    return {
+        "precision": trainer.precision,
+        "accumulate": trainer.accumulate,
+        "clip": trainer.clip,
+        "loss": repr(trainer.criterion) if isinstance(trainer.criterion, nn.Module) else "",
+        "device": trainer.device.type,
+    }
+
+
+def _callbacks(trainer: Trainer) -> dict[str, Any]:
+    """The callbacks by class name; a second one of a class is called "EarlyStopping 2"."""
+    named: dict[str, Any] = {}
+    for callback in trainer.callbacks:
+        kind = type(callback).__name__
+        count = sum(type(other).__name__ == kind for other in named.values())
+        named[f"{kind} {count + 1}" if count else kind] = callback
+    return named
+
+
+def _refuse_others(trainer: Trainer, model: dict[str, Any], state: dict[str, Any]) -> None:
+    for name, ours in _identity(trainer).items():
+        theirs = state["identity"][name]
+        if theirs != ours:
+            _refuse(name, theirs, ours)
+    ours, theirs = _shapes(trainer.net.state_dict()), _shapes(model)
+    for name in [*ours, *theirs]:
+        if ours.get(name) != theirs.get(name):
+            _refuse(f"net: {name}", theirs.get(name, "missing"), ours.get(name, "missing"))
+    groups = [
+        [len(g["params"]) for g in o["param_groups"]]
+        for o in (state["optimizer"], trainer.optimizer.state_dict())
+    ]
+    if groups[0] != groups[1]:
+        _refuse("number of parameters in each of the optimizer's groups", *groups)
+    changed = [
+        f"{name} was {state['settings'][name]!r} and is {ours!r}"
+        for name, ours in _settings(trainer).items()
+        if state["settings"][name] != ours
+    ]
+    if changed:
+        warnings.warn(f"resuming with other settings: {', '.join(changed)}", stacklevel=4)
+
+
+def _refuse(name: str, theirs: object, ours: object) -> None:
+    msg = f"the checkpoint is of another run: its {name} is {theirs}, and this trainer's is {ours}"
+    raise CheckpointError(msg)
+
+
+def _restore(trainer: Trainer, model: dict[str, Any], state: dict[str, Any]) -> None:
+    trainer.net.load_state_dict(model)
+    if isinstance(trainer.criterion, nn.Module):
+        trainer.criterion.load_state_dict(state["loss"])
+    trainer.optimizer.load_state_dict(state["optimizer"])
+    _lay_out(trainer.optimizer)
+    if trainer.schedule is not None:
+        trainer.schedule.load_state_dict(state["schedule"])
+    trainer.scaler.load_state_dict(state["scaler"])
+    if trainer.average is not None:
+        trainer.average.load_state_dict(state["average"])
+    for name in ("step", "epoch", "batch", "total", "counted", "log"):
+        setattr(trainer, name, state[name])
+    named = _callbacks(trainer)
+    for name, saved in state["callbacks"].items():
+        if name in named:
+            named[name].load_state_dict(saved)
+        elif saved:
+            warnings.warn(f"the checkpoint has a state of {name}, which is not here", stacklevel=4)
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Give the optimizer's tensors the memory layout of their parameters, as they had it.
+
+    Values are the same in any layout, but a loop over another one may round differently.
+    """
+    for parameter, entries in optimizer.state.items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _shapes(tensors: dict[str, Any]) -> dict[str, str]:
+    return {
+        name: f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+        for name, value in tensors.items()
+        if isinstance(value, Tensor)
+    }
