@@ -122,7 +122,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         who = [self.identities[label] for label in self.labels.tolist()]
         text = repr((self.shape, self.labels.tolist(), who, self.names))
         digest = hashlib.sha256(text.encode())
-        digest.update(self.pixels.contiguous().numpy().data)
+        digest.update(self.pixels.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
     def __len__(self) -> int:
@@ -137,24 +137,28 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         return list(zip(self.pixels[at], self.labels[at].tolist(), strict=True))
 
     def __repr__(self) -> str:
-        people, counts = self.people, torch.unique(self.labels, return_counts=True)[1].tolist()
-        shown = people if len(people) <= 4 else (*people[:3], "…", people[-1])
-        each = f"{min(counts)} to {max(counts)}" if len(set(counts)) > 1 else f"{max(counts)}"
         channels, height, width = self.shape
+        kind = f"{'grey' if channels == 1 else 'colour'}, {height} x {width}"
+        if not len(self):
+            return f"ImageSet(no pictures; {kind})"
+        people, counts = self.people, torch.unique(self.labels, return_counts=True)[1]
+        shown = people if len(people) <= 4 else (*people[:3], "…", people[-1])
+        few, many = int(counts.min()), int(counts.max())
         return (
             f"ImageSet({len(self)} pictures of {len(people)} people: {', '.join(shown)}; "
-            f"{'grey' if channels == 1 else 'colour'}, {height} x {width}; {each} each)"
+            f"{kind}; {many if few == many else f'{few} to {many}'} each)"
         )
 
     def subset(self, indices: Sequence[int] | Tensor) -> "ImageSet":
-        """The pictures at these indices, in this order.
+        """The pictures at these indices, in this order; or those where a mask is true.
 
         Example:
             >>> from siamlearn.data.images import from_arrays
             >>> from_arrays(torch.zeros((3, 8, 8)), ["anna", "anna", "bob"]).subset([2, 0]).names
             ('bob/1', 'anna/1')
         """
-        at = torch.as_tensor(indices, dtype=torch.int64)
+        chosen = torch.as_tensor(indices)
+        at = torch.arange(len(self))[chosen if len(chosen) else chosen.long()]
         return ImageSet(
             self.pixels[at],
             self.labels[at],
@@ -179,7 +183,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
             msg = f"no pictures of {', '.join(unknown)}; the people are {', '.join(self.people)}"
             raise ValueError(msg)
         chosen = [self.identities[label] in wanted for label in self.labels.tolist()]
-        return self.subset(torch.tensor(chosen).nonzero()[:, 0])
+        return self.subset(torch.tensor(chosen, dtype=torch.bool))
 
     def split_identities(
         self, *, held_out: float = 0.4, seed: int = 0

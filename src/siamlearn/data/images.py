@@ -3,6 +3,7 @@
 Axes: n pictures, c channels (1 grey, 3 colour), h height, w width.
 """
 
+import csv
 import warnings
 from collections.abc import Iterable, Sequence
 from os import PathLike
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -29,7 +30,7 @@ from siamlearn.data.reading import (
     without_empty_colour,
 )
 
-__all__ = ["ImageSet", "from_arrays", "from_folder", "from_torchvision", "read_image"]
+__all__ = ["ImageSet", "from_arrays", "from_csv", "from_folder", "from_torchvision", "read_image"]
 
 
 def from_folder(
@@ -72,15 +73,15 @@ def from_folder(
     """
     folder = Path(root)
     people = _people_in(folder)
-    without = [person for person, files in people.items() if not files]
-    if without:
-        _refuse_or_warn(
-            f"{len(without)} of {len(people)} folders in {folder} have no pictures: "
-            f"{', '.join(without)}; add pictures or remove the folders",
-            skip=skip_unreadable,
-        )
-    files = [(person, file) for person, files in people.items() for file in files]
-    return _read(files, where=folder, size=size, grey=grey, skip=skip_unreadable, progress=progress)
+    _require_pictures(people, where=folder, skip=skip_unreadable)
+    pictures = [
+        (f"{person}/{file.name}", person, file)
+        for person, files in people.items()
+        for file in files
+    ]
+    return _read(
+        pictures, where=folder, size=size, grey=grey, skip=skip_unreadable, progress=progress
+    )
 
 
 def _people_in(folder: Path) -> dict[str, list[Path]]:
@@ -129,15 +130,67 @@ def _what_is_in(folder: Path, inside: list[Path]) -> str:
     )
 
 
-def _refuse_or_warn(message: str, *, skip: bool) -> None:
+def _require_pictures(people: dict[str, list[Path]], *, where: Path, skip: bool) -> None:
+    without = [person for person, files in people.items() if not files]
+    if without:
+        what = f"{len(without)} of {len(people)} folders in {where} have no pictures"
+        _refuse_or_warn(f"{what}: {', '.join(without)}", "add some, or remove the folders", skip)
+
+
+def _refuse_or_warn(what: str, remedy: str, skip: bool) -> None:
     if not skip:
-        message = f"{message}, or pass skip_unreadable=True to go on without"
-        raise ValueError(message)
-    warnings.warn(f"left out: {message}", stacklevel=4)
+        msg = f"{what}; {remedy}, or pass skip_unreadable=True to go on without"
+        raise ValueError(msg)
+    warnings.warn(f"{what}; left out", stacklevel=4)  # where from_folder or from_csv was called
+
+
+def from_csv(
+    file: str | PathLike[str],
+    *,
+    size: tuple[int, int] | None = None,
+    grey: bool | None = None,
+    skip_unreadable: bool = False,
+    progress: bool | None = None,
+) -> ImageSet:
+    """Pictures from a list: a CSV file with the columns ``path`` and ``identity``.
+
+    Paths start at the folder of the list. The pictures keep its order, and are called as they
+    are there; the rest is as for `from_folder`.
+
+    Args:
+        file: the list; further columns are passed over.
+
+    Raises:
+        FileNotFoundError: when there is no such list.
+        ValueError: when a column or an entry is not there, or pictures cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> Image.new("L", (92, 112)).save(folder / "7.png")
+        >>> _ = (folder / "people.csv").write_text("path,identity\\n7.png,anna\\n")
+        >>> from_csv(folder / "people.csv").people
+        ('anna',)
+    """
+    path = Path(file)
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        rows = list(csv.DictReader(lines))
+    if not rows or not {"path", "identity"} <= rows[0].keys():
+        has = f"the columns {', '.join(rows[0])}" if rows else "no rows"
+        msg = f"a list needs the columns path and identity, and a row or more, but {path} has {has}"
+        raise ValueError(msg)
+    for number, row in enumerate(rows, start=1):
+        if not row["path"] or not row["identity"]:
+            msg = f"every row needs a path and an identity, but row {number} of {path} has not"
+            raise ValueError(msg)
+    pictures = [(row["path"], row["identity"], path.parent / row["path"]) for row in rows]
+    return _read(
+        pictures, where=path, size=size, grey=grey, skip=skip_unreadable, progress=progress
+    )
 
 
 def _read(
-    files: Sequence[tuple[str, Path]],
+    pictures: Sequence[tuple[str, str, Path]],
     *,
     where: Path,
     size: tuple[int, int] | None,
@@ -145,26 +198,27 @@ def _read(
     skip: bool,
     progress: bool | None,
 ) -> ImageSet:
-    """Read pictures of people into a set; the people are numbered in the order they come."""
+    """Read pictures, given as name, person and file, into a set."""
     _check_size(size)
-    pixels, broken = read_all([file for _, file in files], size=size, grey=grey, progress=progress)
-    names = [f"{person}/{file.name}" for person, file in files]
+    files = [file for _, _, file in pictures]
+    pixels, broken = read_all(files, size=size, grey=grey, progress=progress)
+    good = [picture for index, picture in enumerate(pictures) if index not in broken]
+    people = sorted({person for _, person, _ in good}, key=natural)
     if broken:
-        named = ", ".join(f"{names[index]} ({why})" for index, why in sorted(broken.items()))
-        _refuse_or_warn(
-            f"{len(broken)} of {len(files)} pictures in {where} cannot be read: {named}; "
-            "repair or remove them",
-            skip=skip and len(broken) < len(files),
-        )
+        named = ", ".join(f"{pictures[index][0]} ({broken[index]})" for index in sorted(broken))
+        what = f"{len(broken)} of {len(pictures)} pictures in {where} cannot be read: {named}"
+        if not good:
+            raise ValueError(what)
+        if lost := {person for _, person, _ in pictures} - set(people):
+            what += f"; nothing is left of {', '.join(sorted(lost, key=natural))}"
+        _refuse_or_warn(what, "repair or remove them", skip)
         pixels = np.delete(pixels, list(broken), axis=0)
-    good = [index for index in range(len(files)) if index not in broken]
-    people = list(dict.fromkeys(files[index][0] for index in good))
     place = {person: label for label, person in enumerate(people)}
     return ImageSet(
         torch.from_numpy(pixels),
-        torch.tensor([place[files[index][0]] for index in good]),
+        torch.tensor([place[person] for _, person, _ in good]),
         identities=people,
-        names=[names[index] for index in good],
+        names=[name for name, _, _ in good],
     )
 
 
@@ -175,8 +229,8 @@ def _check_size(size: tuple[int, int] | None) -> None:
 
 
 def from_arrays(
-    images: NDArray[np.generic] | Tensor,
-    labels: Sequence[int] | Sequence[str] | NDArray[np.generic] | Tensor,
+    images: ArrayLike | Tensor,
+    labels: ArrayLike | Tensor,
     *,
     names: Sequence[str] | None = None,
 ) -> ImageSet:
@@ -261,14 +315,14 @@ def from_torchvision(dataset: Any, *, size: tuple[int, int] | None = None) -> Im
         picture, label = dataset[index]
         pixels[index] = read_image(picture, shape=(3, height, width)).numpy()
         labels.append(label)
-    images = from_arrays(without_empty_colour(pixels, range(count)), labels)
+    images = from_arrays(torch.from_numpy(without_empty_colour(pixels, range(count))), labels)
     classes = getattr(dataset, "classes", None)
-    if classes is None or not isinstance(labels[0], int):
+    if classes is None or not isinstance(_plain(labels)[0], int):
         return images
-    who = torch.tensor(labels)
     people = [str(name) for name in classes]
-    names = _counted([people[label] for label in labels])
-    return ImageSet(images.pixels, who, identities=people, names=names)
+    who = _plain(labels)
+    names = _counted([people[label] for label in who])
+    return ImageSet(images.pixels, torch.tensor(who), identities=people, names=names)
 
 
 def _extent(picture: Image.Image | NDArray[np.generic] | Tensor) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import UInt8
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 __all__ = ["as_bytes", "as_shape"]
@@ -16,7 +16,7 @@ CHUNK = 256  # pictures that are floats at the same time
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, as PIL has it
 
 
-def as_bytes(images: NDArray[np.generic] | Tensor) -> UInt8[Tensor, "n c h w"]:
+def as_bytes(images: ArrayLike | Tensor) -> UInt8[Tensor, "n c h w"]:
     """Pictures as bytes, channels first.
 
     Args:
@@ -30,7 +30,8 @@ def as_bytes(images: NDArray[np.generic] | Tensor) -> UInt8[Tensor, "n c h w"]:
         >>> as_bytes(np.full((1, 2, 2, 3), 0.5)).shape
         torch.Size([1, 3, 2, 2])
     """
-    block = torch.as_tensor(images).detach().cpu()
+    # A copy, so that nobody changes the pictures from behind.
+    block = images.detach().cpu().clone() if isinstance(images, Tensor) else _copied(images)
     if block.ndim == 3:
         block = block[:, None]
     elif block.ndim == 4:
@@ -40,10 +41,18 @@ def as_bytes(images: NDArray[np.generic] | Tensor) -> UInt8[Tensor, "n c h w"]:
     if block.ndim != 4 or block.shape[1] not in (1, 3) or 0 in block.shape[1:]:
         msg = (
             "pictures must be (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 channel (grey) or 3 "
-            f"(colour), got shape {tuple(images.shape)}; reshape them, and drop transparency"
+            f"(colour), got shape {tuple(block.shape)}; reshape them, and drop transparency"
         )
         raise ValueError(msg)
     return _quantised(block).contiguous()
+
+
+def _copied(array: ArrayLike) -> Tensor:
+    copy = np.array(array)
+    if copy.dtype.kind not in "buif":
+        msg = f"pictures must be uint8, or floats from 0 to 1, got {copy.dtype}; convert them"
+        raise ValueError(msg)
+    return torch.from_numpy(copy)
 
 
 def _quantised(block: Tensor) -> UInt8[Tensor, "n c h w"]:

@@ -6,7 +6,6 @@ Axes: n pictures, c channels (1 grey, 3 colour), h height, w width.
 import os
 import re
 import statistics
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,15 +64,15 @@ def open_picture(source: Path | IO[bytes]) -> Image.Image:
         >>> open_picture(io.BytesIO(b"P5 2 1 255 ab")).size
         (2, 1)
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            return Image.open(source)
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as bomb:
-            msg = f"too large: {bomb}"
-            raise ValueError(msg) from bomb
-        except Exception as error:  # PIL's readers let every kind of error escape
-            raise ValueError(_reason(error)) from error
+    try:
+        image = Image.open(source)
+    except Exception as error:  # PIL's readers let every kind of error escape
+        raise ValueError(_reason(error)) from error
+    # PIL itself refuses twice the limit, and warns below; a warning is no help among thousands.
+    if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        msg = f"too large: {image.width} x {image.height} pixels"
+        raise ValueError(msg)
+    return image
 
 
 def _reason(error: Exception) -> str:
@@ -211,41 +210,41 @@ def read_all(
         The pictures, and what is wrong with those that cannot be read, by their index: their
         part of the block means nothing.
     """
-    heads, broken = _survey(files)
-    if not heads:
-        return np.empty((len(files), 1, 1, 1), np.uint8), broken
-    height, width = size or typical_size([extent for extent, _ in heads.values()])
-    channels = 1 if grey or (grey is None and all(plain for _, plain in heads.values())) else 3
-    pixels = np.empty((len(files), channels, height, width), np.uint8)
-
-    def read(index: int) -> str | None:
-        try:
-            pixels[index] = read_file(files[index], size=(height, width), grey=channels == 1)
-        except ValueError as error:
-            return str(error)
-        return None
-
+    broken: dict[int, str] = {}
+    heads: dict[int, tuple[tuple[int, int], bool]] = {}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        bar = _bar(pool.map(read, heads), total=len(heads), progress=progress)
-        reasons = dict(zip(heads, bar, strict=True))
-    broken |= {index: reason for index, reason in reasons.items() if reason is not None}
+        for index, head in enumerate(pool.map(_head, files)):
+            if isinstance(head, str):
+                broken[index] = head
+            else:
+                heads[index] = head
+        if not heads:
+            return np.empty((len(files), 1, 1, 1), np.uint8), broken
+        height, width = size or typical_size([extent for extent, _ in heads.values()])
+        channels = 1 if grey or (grey is None and all(plain for _, plain in heads.values())) else 3
+        pixels = np.empty((len(files), channels, height, width), np.uint8)
+
+        def read(index: int) -> str | None:
+            try:
+                pixels[index] = read_file(files[index], size=(height, width), grey=channels == 1)
+            except ValueError as error:
+                return str(error)
+            return None
+
+        reasons = _bar(pool.map(read, heads), total=len(heads), progress=progress)
+        broken |= {index: why for index, why in zip(heads, reasons, strict=True) if why is not None}
     if grey is None and channels == 3:
         pixels = without_empty_colour(pixels, [index for index in heads if index not in broken])
     return pixels, broken
 
 
-def _survey(
-    files: Sequence[Path],
-) -> tuple[dict[int, tuple[tuple[int, int], bool]], dict[int, str]]:
-    """Height, width and whether it is grey of each picture; and what is wrong with the others."""
-    heads, broken = {}, {}
-    for index, file in enumerate(files):
-        try:
-            with open_picture(file) as image:
-                heads[index] = (extent(image), is_grey(image))
-        except ValueError as error:
-            broken[index] = str(error)
-    return heads, broken
+def _head(file: Path) -> tuple[tuple[int, int], bool] | str:
+    """Height and width of a picture, and whether it is grey; or why it cannot be read."""
+    try:
+        with open_picture(file) as image:
+            return extent(image), is_grey(image)
+    except ValueError as error:
+        return str(error)
 
 
 def _bar(items: Iterator[Any], *, total: int, progress: bool | None) -> Iterable[Any]:
