@@ -46,23 +46,20 @@ class RandomPositives:
     """
 
     def __init__(self, labels: Labels | Identities, *, seed: int = 0) -> None:
-        self.identities = Identities.of(labels)
-        self.seed = seed
-        self.repeated = np.flatnonzero(self.identities.count > 1)
-        if not len(self.repeated):
+        identities = Identities.of(labels)
+        repeated = identities.repeated()
+        if not len(repeated):
             msg = (
                 f"positive pairs need an identity with two pictures, but each of the "
-                f"{len(self.identities)} identities has one; add pictures or pass positive=0"
+                f"{len(identities)} identities has one; add pictures or pass positive=0"
             )
             raise ValueError(msg)
-        self.turns = Turns(len(self.repeated), name="positives", seed=seed)
+        self.turns = Turns(repeated, images=2, name="positives", seed=seed)
 
     def __call__(self, epoch: int, slots: Integers) -> tuple[Integers, Integers]:
         """The left and the right picture of each slot."""
-        turn, visit = self.turns.at(epoch, slots)
-        key = address("positive pictures", self.seed, epoch)
-        pictures = self.identities.pictures(key, self.repeated[turn], visit, 2)
-        return pictures[:, 0], pictures[:, 1]
+        left, right = self.turns.at(epoch, slots).T
+        return left, right
 
 
 @final
@@ -86,17 +83,14 @@ class RandomNegatives:
     """
 
     def __init__(self, labels: Labels | Identities, *, seed: int = 0) -> None:
-        self.identities = Identities.of(labels)
-        self.seed = seed
-        _need_two(self.identities)
-        self.turns = Turns(len(self.identities), together=2, name="negatives", seed=seed)
+        identities = Identities.of(labels)
+        _need_two(identities)
+        self.turns = Turns(identities, together=2, name="negatives", seed=seed)
 
     def __call__(self, epoch: int, slots: Integers) -> tuple[Integers, Integers]:
         """The left and the right picture of each slot."""
         places = (2 * slots[:, None] + np.arange(2)).ravel()
-        key = address("negative pictures", self.seed, epoch)
-        pictures = self.identities.pictures(key, *self.turns.at(epoch, places), 1)
-        left, right = pictures.reshape(-1, 2).T
+        left, right = self.turns.at(epoch, places).reshape(-1, 2).T
         return left, right
 
 
@@ -145,15 +139,14 @@ class HardNegatives:
         self.nearest = min(nearest, len(self.identities.code) - int(self.identities.count.max()))
         self.distance, self.seed = distance, seed
         self.random = RandomNegatives(self.identities, seed=seed)
-        self.turns = Turns(len(self.identities), name="hard negatives", seed=seed)
+        self.turns = Turns(self.identities, name="hard negatives", seed=seed)
         self.neighbours: Tensor | None = None
 
     def __call__(self, epoch: int, slots: Integers) -> tuple[Integers, Integers]:
         """The left and the right picture of each slot."""
         if self.neighbours is None:
             return self.random(epoch, slots)
-        key = address("hard negative pictures", self.seed, epoch)
-        left = self.identities.pictures(key, *self.turns.at(epoch, slots), 1)[:, 0]
+        left = self.turns.at(epoch, slots)[:, 0]
         choice = hashed(address("neighbours", self.seed, epoch), slots) % np.uint64(self.nearest)
         return left, self.neighbours.numpy()[left, choice.astype(np.int64)]
 
@@ -216,11 +209,11 @@ class ListedPairs:
         if self.pairs.ndim != 2 or self.pairs.shape[1] != 2 or not len(self.pairs):
             msg = f"pairs must be a list of two pictures each, got shape {self.pairs.shape}"
             raise ValueError(msg)
-        self.turns = Turns(len(self.pairs), name="listed pairs", seed=seed)
+        self.turns = Turns(Identities.of(range(len(self.pairs))), name="listed pairs", seed=seed)
 
     def __call__(self, epoch: int, slots: Integers) -> tuple[Integers, Integers]:
         """The left and the right picture of each slot."""
-        left, right = self.pairs[self.turns.at(epoch, slots)[0]].T
+        left, right = self.pairs[self.turns.at(epoch, slots)[:, 0]].T
         return left, right
 
 

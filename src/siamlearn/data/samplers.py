@@ -136,8 +136,8 @@ class PairSampler(BatchSampler):
         >>> sampler = PairSampler([0, 0, 0, 1, 1, 2], pairs=2, seed=1)
         >>> for left, left2, right, right2 in sampler:
         ...     print((left, right), (left2, right2))
-        (1, 0) (0, 5)
-        (4, 3) (4, 1)
+        (0, 2) (1, 5)
+        (4, 3) (4, 0)
     """
 
     def __init__(
@@ -297,27 +297,24 @@ class BalancedSampler(BatchSampler):
     ) -> None:
         _at_least_one("identities", identities)
         _at_least_one("images", images)
-        self.identities = Identities.of(labels)
-        if len(self.identities) < identities:
+        people = Identities.of(labels)
+        if len(people) < identities:
             msg = (
                 f"a batch was asked to show {identities} identities, but there are "
-                f"{len(self.identities)}; pass identities={len(self.identities)} or fewer"
+                f"{len(people)}; pass identities={len(people)} or fewer"
             )
             raise ValueError(msg)
         if batches is None:
-            batches = -(-len(self.identities.code) // (identities * images))
+            batches = -(-len(people.code) // (identities * images))
         super().__init__(rows=identities, parts=images, batches=batches, rank=rank, ranks=ranks)
-        self.seed = seed
-        people = len(self.identities)
-        self.turns = Turns(people, together=identities, name="balanced", seed=seed)
+        self.turns = Turns(people, together=identities, images=images, name="balanced", seed=seed)
 
     def plan(self, epoch: int, numbers: Integers) -> Integers:
         """The global batches of these numbers, as pictures (b, images, identities)."""
         places = (numbers[:, None] * self.rows + np.arange(self.rows)).ravel()
-        key = address("balanced pictures", self.seed, epoch)
-        turns = self.turns.at(epoch, places)
-        pictures = self.identities.pictures(key, *turns, self.parts)
-        return pictures.reshape(len(numbers), self.rows, self.parts).swapaxes(1, 2)
+        return (
+            self.turns.at(epoch, places).reshape(len(numbers), self.rows, self.parts).swapaxes(1, 2)
+        )
 
 
 def _at_least_one(name: str, value: int) -> None:

@@ -9,7 +9,7 @@ Axes: m slots asked for together, k pictures of one identity, c cycles, n identi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import lcm
 from typing import Any, final
 
@@ -24,8 +24,8 @@ __all__ = ["Identities", "Integers", "Labels", "Turns", "hashed"]
 Integers = npt.NDArray[np.int64]
 Labels = Sequence[int] | npt.NDArray[Any] | Tensor
 
-# Identities ordered at a time where there are few of them: enough to hide numpy's overhead.
-BLOCK = 1 << 15
+# Places worked out at a time: enough to hide numpy's overhead, few enough for the cache.
+BLOCK = 1 << 12
 # Mixes any two pictures of an identity beyond what a chi-squared test of 100,000 draws can tell.
 ROUNDS = 12
 
@@ -112,6 +112,16 @@ class Identities:
     def __len__(self) -> int:
         return len(self.first)
 
+    def repeated(self) -> Identities:
+        """Only the identities that have two pictures or more.
+
+        Example:
+            >>> len(Identities.of([7, -2, 7]).repeated())
+            1
+        """
+        several = self.count > 1
+        return replace(self, first=self.first[several], count=self.count[several])
+
     def pictures(self, key: int, identity: Integers, visit: Integers, k: int) -> Integers:
         """Which ``k`` pictures are shown when an identity is visited for the given time.
 
@@ -165,60 +175,85 @@ class Turns:
 
     It is one random permutation of the identities after the other. Up to any place, the numbers
     of turns of two identities differ by at most one, and each ``together`` places that follow
-    each other from a multiple of ``together`` are different identities.
+    each other from a multiple of ``together`` are different identities. At every turn an
+    identity shows ``images`` pictures, which take turns as well: see `Identities.pictures`.
 
     Args:
-        people: how many identities there are.
-        together: how many are shown together; at most ``people``.
+        identities: those who take turns, with their pictures.
+        together: how many are shown together; at most as many as there are.
+        images: pictures shown at a turn.
         name: what the order is for; two names have nothing to do with each other.
         seed: the same seed gives the same order.
 
     Example:
-        >>> identity, visit = Turns(3, name="doctest").at(0, np.arange(6))
-        >>> sorted(identity[:3]), visit
-        ([np.int64(0), np.int64(1), np.int64(2)], array([0, 0, 0, 1, 1, 1]))
+        >>> turns = Turns(Identities.of([4, 4, 9, 9]), images=2, name="doctest")
+        >>> sorted(turns.at(0, np.arange(2)).ravel().tolist())
+        [0, 1, 2, 3]
     """
 
-    def __init__(self, people: int, *, together: int = 1, name: str, seed: int = 0) -> None:
-        self.people, self.together = people, together
+    def __init__(
+        self,
+        identities: Identities,
+        *,
+        together: int = 1,
+        images: int = 1,
+        name: str,
+        seed: int = 0,
+    ) -> None:
+        self.identities, self.together, self.images = identities, together, images
         self.name, self.seed = name, seed
         # After so many cycles a group ends where a permutation does: a round depends on nothing.
-        self.cycles = lcm(people, together) // people
-        self._rounds = max(1, BLOCK // (people * self.cycles))
-        self._known: tuple[int, int, list[Integers]] = (-1, -1, [])
+        self._cycles = lcm(len(identities), together) // len(identities)
+        self._rounds = max(1, BLOCK // (len(identities) * self._cycles))
+        self._orders: tuple[int, int, list[Integers]] = (-1, -1, [])
+        self._blocks: dict[tuple[int, int], Integers] = {}
 
-    def at(self, epoch: int, places: Integers) -> tuple[Integers, Integers]:
-        """Who has the turn at each place of an epoch, and how many turns they had before.
+    def at(self, epoch: int, places: Integers) -> Integers:
+        """The pictures (m, k) that are shown at these places of an epoch (m,).
 
         Example:
-            >>> Turns(1, name="doctest").at(0, np.array([5]))
-            (array([0]), array([5]))
+            >>> Turns(Identities.of([4]), name="doctest").at(0, np.array([5]))
+            array([[0]])
         """
-        visit, place = np.divmod(places, self.people)
-        rounds, cycle = np.divmod(visit, self.cycles)
-        block, row = np.divmod(rounds, self._rounds)
-        identity = np.empty_like(places)
-        for b in np.unique(block):
-            for c in np.unique(cycle[block == b]):
-                here = (block == b) & (cycle == c)
-                identity[here] = self._order(epoch, int(b), int(c))[row[here], place[here]]
-        return identity, visit
+        pictures = np.empty((len(places), self.images), dtype=np.int64)
+        block, within = np.divmod(places, BLOCK)
+        for number in np.unique(block):
+            here = block == number
+            pictures[here] = self._block(epoch, int(number))[within[here]]
+        return pictures
 
-    def _order(self, epoch: int, block: int, cycle: int) -> Integers:
-        """Permutations (rounds, n): the given cycle of each round in a block of rounds."""
-        known = self._known[2] if self._known[:2] == (epoch, block) else []
-        rounds = block * self._rounds + np.arange(self._rounds)
+    def _block(self, epoch: int, number: int) -> Integers:
+        """A block of places, remembered because neighbours are asked for one after the other."""
+        if (epoch, number) not in self._blocks:
+            visit, place = np.divmod(number * BLOCK + np.arange(BLOCK), len(self.identities))
+            identity = np.empty_like(place)
+            rounds, cycle = np.divmod(visit, self._cycles)
+            many, row = np.divmod(rounds, self._rounds)
+            for m, c in sorted(set(zip(many.tolist(), cycle.tolist(), strict=True))):
+                here = (many == m) & (cycle == c)
+                identity[here] = self._order(epoch, m, c)[row[here], place[here]]
+            key = address(self.name, "pictures", self.seed, epoch)
+            # Two, since a batch may lie on both sides of an edge.
+            self._blocks = dict([*self._blocks.items()][-1:])
+            shown = self.identities.pictures(key, identity, visit, self.images)
+            self._blocks[epoch, number] = shown
+        return self._blocks[epoch, number]
+
+    def _order(self, epoch: int, many: int, cycle: int) -> Integers:
+        """Permutations (rounds, n): the given cycle of each of many rounds."""
+        orders = self._orders[2] if self._orders[:2] == (epoch, many) else []
+        rounds = many * self._rounds + np.arange(self._rounds)
         key = address(self.name, self.seed, epoch)
-        while len(known) <= cycle:
-            counter = (rounds * self.cycles + len(known)) * self.people
-            ranks = hashed(key, counter[:, None] + np.arange(self.people))
-            order = np.argsort(ranks, axis=1).astype(np.int64)
-            begun = len(known) * self.people % self.together
+        people = len(self.identities)
+        while len(orders) <= cycle:
+            counter = (rounds * self._cycles + len(orders)) * people
+            order = np.argsort(hashed(key, counter[:, None] + np.arange(people)), axis=1)
+            begun = len(orders) * people % self.together
             if begun:
-                order = _apart(order, known[-1][:, -begun:], self.together - begun)
-            known.append(order)
-        self._known = (epoch, block, known)
-        return known[cycle]
+                order = _apart(order, orders[-1][:, -begun:], self.together - begun)
+            orders.append(order)
+        self._orders = (epoch, many, orders)
+        return orders[cycle]
 
 
 def _apart(order: Integers, last: Integers, first: int) -> Integers:
