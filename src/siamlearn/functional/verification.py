@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -92,11 +93,10 @@ def rates(genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]) -> Rates:
     Source:
         ISO/IEC 19795-1:2021, false match rate and false non-match rate.
     """
-    genuine, impostor = _sorted(genuine, "genuine"), _sorted(impostor, "impostor")
-    threshold = _thresholds(genuine, impostor)
-    rejected = len(genuine) - _accepted(genuine, threshold)
-    fmr = _accepted(impostor, threshold).double() / len(impostor)
-    return Rates(threshold, fmr, rejected.double() / len(genuine))
+    _check(genuine=genuine, impostor=impostor)
+    threshold, right, wrong = _accepted(genuine, impostor)
+    fnmr = (len(genuine) - right).double() / len(genuine)
+    return Rates(threshold, wrong.double() / len(impostor), fnmr)
 
 
 def rates_at(
@@ -106,28 +106,43 @@ def rates_at(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """False match rate and false non-match rate at one threshold.
 
+    Args:
+        threshold: in units of distance; at or below it a pair is accepted.
+
+    Raises:
+        ValueError: where one of the two is empty or holds NaN.
+
     Example:
         >>> fmr, fnmr = rates_at(torch.tensor([0.2, 0.6]), torch.tensor([0.6, 0.9]), 0.5)
         >>> fmr.item(), fnmr.item()
         (0.0, 0.5)
     """
-    genuine, impostor = _sorted(genuine, "genuine"), _sorted(impostor, "impostor")
+    _check(genuine=genuine, impostor=impostor)
     return (impostor <= threshold).double().mean(), (genuine > threshold).double().mean()
 
 
 def roc_auc(genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]) -> Float[Tensor, ""]:
     """Chance that a genuine pair is closer than an impostor pair; a tie counts half.
 
+    This is the area under the ROC curve. It is counted in whole numbers, and exact for any number
+    of pairs that fits into memory.
+
+    Raises:
+        ValueError: where one of the two is empty or holds NaN.
+
     Example:
         >>> roc_auc(torch.tensor([0.2, 0.6]), torch.tensor([0.6, 0.9])).item()
         0.875
+
+    Source:
+        Hanley, McNeil: The Meaning and Use of the Area under a ROC Curve, Radiology 143, 1982.
     """
-    genuine, impostor = _sorted(genuine, "genuine"), _sorted(impostor, "impostor")
-    closer = torch.searchsorted(impostor, genuine)
-    closer_or_tied = torch.searchsorted(impostor, genuine, right=True)
-    # Whole numbers until the last division: exact for any number of pairs that fits a memory.
-    half_wins = (2 * len(impostor) - closer - closer_or_tied).sum()
-    return half_wins.double() / (2 * len(genuine) * len(impostor))
+    _check(genuine=genuine, impostor=impostor)
+    _, right, wrong = _accepted(genuine, impostor)
+    # Each genuine pair has won against the impostors beyond its own distance, and half won
+    # against those at it: twice that is a whole number.
+    farther = 2 * len(impostor) - wrong[1:] - wrong[:-1]
+    return (right.diff() * farther).sum().double() / (2 * len(genuine) * len(impostor))
 
 
 def equal_error_rate(
@@ -135,12 +150,25 @@ def equal_error_rate(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """The rate at which FMR and FNMR are equal, and the threshold that comes nearest to it.
 
+    Few sets of pairs have a threshold at which both rates are the same, so the points of the ROC
+    curve are joined by straight lines, as they are for the area under it. A constant scorer,
+    whose curve is the diagonal, gets 0.5. At the threshold itself one rate may be above and the
+    other below; where two thresholds are equally near, it is the stricter one.
+
+    Raises:
+        ValueError: where one of the two is empty or holds NaN.
+
     Example:
         >>> rate, threshold = equal_error_rate(torch.tensor([0.2, 0.6]), torch.tensor([0.6, 0.9]))
         >>> round(rate.item(), 4), round(threshold.item(), 4)
         (0.25, 0.4)
+
+    Source:
+        The rates: ISO/IEC 19795-1:2021. The straight lines: Fawcett, An introduction to ROC
+        analysis, Pattern Recognition Letters 27, 2006, sec. 6.
     """
     curve = rates(genuine, impostor)
+    # The gap shrinks at every distance that was seen, from 1 down to -1.
     gap = curve.fnmr - curve.fmr
     after = (gap > 0).sum()
     before = after - 1
@@ -150,24 +178,66 @@ def equal_error_rate(
     return rate, _midway(curve.threshold, nearer)
 
 
+def best_threshold(
+    genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """The best balanced accuracy that any threshold reaches, and the strictest such threshold.
+
+    The accuracy is that of the very pairs on which the threshold was chosen: quote it as the
+    best that could be had, not as what to expect of other people.
+
+    Raises:
+        ValueError: where one of the two is empty or holds NaN.
+
+    Example:
+        >>> accuracy, threshold = best_threshold(torch.tensor([0.2, 0.4]), torch.tensor([0.6]))
+        >>> accuracy.item(), threshold.item()
+        (1.0, 0.5)
+    """
+    _check(genuine=genuine, impostor=impostor)
+    threshold, right, wrong = _accepted(genuine, impostor)
+    # In whole numbers, so that equal accuracies tie. The first point, where all are rejected, is
+    # no better than the last, where all are accepted, and its threshold is of no use.
+    gain = right * len(impostor) - wrong * len(genuine)
+    best = gain[1:].argmax() + 1
+    accuracy = 0.5 + gain[best].double() / (2 * len(genuine) * len(impostor))
+    return accuracy, _midway(threshold, best)
+
+
 def threshold_at_fmr(impostor: Float[Tensor, " n"], fmr: float) -> Float[Tensor, ""]:
     """The largest threshold at which at most this share of the impostor pairs is accepted.
+
+    It lies midway between the last impostor distance that it accepts and the next.
+
+    Args:
+        fmr: the false match rate that is asked for, between 0 and 1.
+
+    Raises:
+        ValueError: where ``fmr`` is below what so many pairs can show. With n impostor pairs none
+            of which is accepted, the true rate may still be 3 / n (at 95 % confidence).
 
     Example:
         >>> threshold_at_fmr(torch.arange(100.0), 0.05)
         tensor(4.5000)
+
+    Source:
+        The rule of three: Hanley, Lippman-Hand: If Nothing Goes Wrong, Is Everything All Right?,
+        JAMA 249, 1983; ISO/IEC 19795-1:2021 uses it for the size of a test.
     """
-    impostor = _sorted(impostor, "impostor")
+    _check(impostor=impostor)
     resolved = 3 / len(impostor)
-    if not resolved <= fmr < 1:
+    if not 0 < fmr < 1:
+        msg = f"an FMR is a share between 0 and 1, got {fmr:g}; 0.01 and 0.001 are usual"
+        raise ValueError(msg)
+    if fmr < resolved:
         msg = (
             f"FMR {fmr:g} cannot be read from {len(impostor):,} impostor pairs, which resolve "
             f"{resolved:.2g} at best (rule of three); use more identities or a higher FMR"
         )
         raise ValueError(msg)
-    threshold = _thresholds(impostor)
+    threshold, _, wrong = _accepted(impostor[:0], impostor)
     # The same division as in `rates`, so that its result at this threshold is within `fmr`.
-    last = (_accepted(impostor, threshold).double() / len(impostor) <= fmr).sum() - 1
+    last = (wrong.double() / len(impostor) <= fmr).sum() - 1
     return _midway(threshold, last)
 
 
@@ -176,6 +246,11 @@ def fnmr_at_fmr(
 ) -> Float[Tensor, ""]:
     """Share of the genuine pairs that are lost where at most ``fmr`` of the impostors pass.
 
+    This is how a result is quoted: "FNMR at FMR 0.001".
+
+    Raises:
+        ValueError: where ``fmr`` is below what so many pairs can show.
+
     Example:
         >>> fnmr_at_fmr(torch.tensor([1.0, 50.0]), torch.arange(100.0), 0.05).item()
         0.5
@@ -183,37 +258,25 @@ def fnmr_at_fmr(
     return rates_at(genuine, impostor, threshold_at_fmr(impostor, fmr))[1]
 
 
-def best_threshold(
-    genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """The best balanced accuracy that any threshold reaches, and the smallest such threshold.
-
-    Example:
-        >>> accuracy, threshold = best_threshold(torch.tensor([0.2, 0.4]), torch.tensor([0.6]))
-        >>> accuracy.item(), threshold.item()
-        (1.0, 0.5)
-    """
-    curve = rates(genuine, impostor)
-    # Without the first point, -inf: the last one, where all are accepted, is as good.
-    best = curve.balanced_accuracy[1:].argmax() + 1
-    return curve.balanced_accuracy[best], _midway(curve.threshold, best)
-
-
 def precision_recall(
     genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]
 ) -> PrecisionRecall:
     """Precision and recall of the accepted pairs at every distance that was seen.
 
+    Precision depends on how many impostors there are to each genuine pair; the rates do not.
+
+    Raises:
+        ValueError: where one of the two is empty or holds NaN.
+
     Example:
         >>> precision_recall(torch.tensor([0.2, 0.6]), torch.tensor([0.6, 0.9])).precision
         tensor([1.0000, 1.0000, 0.6667, 0.5000], dtype=torch.float64)
     """
-    genuine, impostor = _sorted(genuine, "genuine"), _sorted(impostor, "impostor")
-    threshold = _thresholds(genuine, impostor)
-    right = _accepted(genuine, threshold).double()
-    every = right + _accepted(impostor, threshold)
-    precision = torch.where(every > 0, right / every.clamp(min=1), 1)
-    return PrecisionRecall(threshold, precision, right / len(genuine))
+    _check(genuine=genuine, impostor=impostor)
+    threshold, right, wrong = _accepted(genuine, impostor)
+    accepted = (right + wrong).double()
+    precision = torch.where(accepted > 0, right / accepted.clamp(min=1), 1)
+    return PrecisionRecall(threshold, precision, right.double() / len(genuine))
 
 
 def average_precision(
@@ -221,51 +284,68 @@ def average_precision(
 ) -> Float[Tensor, ""]:
     """Precision averaged over the recall that each threshold adds.
 
+    Raises:
+        ValueError: where one of the two is empty or holds NaN.
+
     Example:
-        >>> average_precision(torch.tensor([0.2, 0.4]), torch.tensor([0.3, 0.9])).item()
-        0.8333333333333333
+        >>> round(average_precision(torch.tensor([0.2, 0.4]), torch.tensor([0.3])).item(), 4)
+        0.8333
+
+    Source:
+        Manning, Raghavan, Schütze: Introduction to Information Retrieval, 2008, sec. 8.4.
     """
     curve = precision_recall(genuine, impostor)
     return (curve.recall.diff() * curve.precision[1:]).sum()
 
 
 def d_prime(genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Distance between the mean impostor and the mean genuine pair in standard deviations.
+    """How far the mean impostor pair is beyond the mean genuine pair, in standard deviations.
+
+    Raises:
+        ValueError: where one of the two is empty or holds NaN.
 
     Example:
         >>> d_prime(torch.tensor([0.0, 2.0]), torch.tensor([4.0, 6.0])).item()
         4.0
+
+    Source:
+        Green, Swets: Signal Detection Theory and Psychophysics, 1966; with two spreads, their
+        mean square is taken: Daugman, IEEE Trans. Circuits and Systems 14, 2004, eq. 6.
     """
+    _check(genuine=genuine, impostor=impostor)
     genuine, impostor = genuine.double(), impostor.double()
     spread = (genuine.var(correction=0) + impostor.var(correction=0)) / 2
     return (impostor.mean() - genuine.mean()) / spread.sqrt()
 
 
-def _sorted(distances: Float[Tensor, " k"], kind: str) -> Float[Tensor, " k"]:
-    if len(distances) == 0:
-        msg = f"rates need at least one {kind} pair, got none"
-        raise ValueError(msg)
-    if distances.isnan().any():
-        msg = f"distances must be numbers, got {int(distances.isnan().sum()):,} NaN {kind} pairs"
-        raise ValueError(msg)
-    return distances.sort().values
+def _check(**kinds: Float[Tensor, " _"]) -> None:
+    for kind, distances in kinds.items():
+        if len(distances) == 0:
+            msg = f"rates need at least one {kind} pair, got none"
+            raise ValueError(msg)
+        unknown = int(distances.isnan().sum())
+        if unknown:
+            msg = f"distances must be numbers, got NaN for {unknown:,} of the {kind} pairs"
+            raise ValueError(msg)
 
 
-def _thresholds(*distances: Float[Tensor, " _"]) -> Float[Tensor, " t"]:
-    """Every distinct distance, ascending, after -inf, where everything is rejected."""
-    seen = torch.cat(distances)
-    return torch.cat([seen.new_full((1,), -torch.inf), seen.unique()])
+def _accepted(
+    genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]
+) -> tuple[Float[Tensor, " t"], Int[Tensor, " t"], Int[Tensor, " t"]]:
+    """Every threshold that makes a difference, and how many pairs of each kind it accepts."""
+    distance, origin = torch.cat([genuine, impostor]).sort()
+    right = (origin < len(genuine)).cumsum(dim=0)
+    wrong = torch.arange(1, len(distance) + 1, device=distance.device) - right
+    # Of equal distances only the last: a threshold takes all of them or none.
+    last = torch.cat([distance[1:] != distance[:-1], origin.new_ones(1).bool()])
+    threshold = F.pad(distance[last], (1, 0), value=-torch.inf)
+    return threshold, F.pad(right[last], (1, 0)), F.pad(wrong[last], (1, 0))
 
 
-def _accepted(ascending: Float[Tensor, " k"], threshold: Float[Tensor, " t"]) -> Int[Tensor, " t"]:
-    """How many of the distances are at or below each threshold."""
-    return torch.searchsorted(ascending, threshold, right=True)
-
-
-def _midway(threshold: Float[Tensor, " t"], index: Tensor) -> Float[Tensor, ""]:
-    """Between this threshold and the next one seen, and never so near that it takes it in."""
+def _midway(threshold: Float[Tensor, " t"], index: Int[Tensor, ""]) -> Float[Tensor, ""]:
+    """Between this threshold and the next one seen, but never so near that it takes that in."""
     here = threshold[index]
     following = threshold[(index + 1).clamp(max=len(threshold) - 1)]
     middle = here + (following - here) / 2
-    below = torch.where(here.isinf(), following.nextafter(here), here)
-    return torch.where((here < middle) & (middle < following), middle, below)
+    lowest = torch.where(here.isinf(), following.nextafter(here), here)
+    return torch.where((here < middle) & (middle < following), middle, lowest)
