@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from siamlearn.data.images import ImageSet
+from siamlearn.data.image_set import ImageSet
 from siamlearn.embeddings import Embeddings
 from siamlearn.evaluation import Report, evaluate
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from siamlearn.data.images import ImageSet
+from siamlearn.data.image_set import ImageSet
 from siamlearn.embeddings import Embeddings
 from siamlearn.gallery import Match
 from siamlearn.plots import embedding_map, embedding_maps, faces, matches
@@ -103,16 +103,16 @@ def test_answers_are_marked_right_or_wrong(images):
     found = [
         Match("anna", 0.25, "bob", 0.9, threshold=0.5),
         Match("anna", 0.45, "bob", 0.5, threshold=0.5),
-        Match(None, 0.75, "bob", 0.9, threshold=0.5),
-        Match(None, 0.75, "bob", 0.9, threshold=0.5),
+        Match(None, 0.75, "bob", 0.9, threshold=0.5, nearest="anna"),
+        Match(None, 0.75, "bob", 0.9, threshold=0.5, nearest="anna"),
         Match("bob", 0.5, None, None, threshold=0.5),
     ]
     figure = matches(probes, found, enrolled)
     assert titles(figure)[1::3] == [
         "✓ anna\n0.25 ≤ 0.50",
         "✗ anna\n0.45 ≤ 0.50",
-        "✗ nobody\n0.75 > 0.50",
-        "✓ nobody\n0.75 > 0.50",
+        "✗ nobody\nanna: 0.75 > 0.50",
+        "✓ nobody\nanna: 0.75 > 0.50",
         "✗ bob\n0.50 ≤ 0.50",
     ]
     assert titles(figure)[2::3] == ["next: bob\n0.90", "next: bob\n0.50"] + 2 * ["next: bob\n0.90"]

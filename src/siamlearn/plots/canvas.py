@@ -120,10 +120,10 @@ def whole(ax: Axes) -> None:
 
     Example:
         >>> ax = canvas(None)
-        >>> curve = ax.plot([1, 2], [5, 6])
+        >>> limits = ax.set_xlim(1, 3)
         >>> whole(ax)
         >>> ax.get_xticks().tolist()
-        [1.0, 2.0]
+        [1.0, 2.0, 3.0]
     """
     from matplotlib.ticker import MaxNLocator
 

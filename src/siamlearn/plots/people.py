@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from siamlearn.data.images import ImageSet
+from siamlearn.data.image_set import ImageSet
 from siamlearn.embeddings import Embeddings
 from siamlearn.plots.canvas import INK, MARKERS, PEOPLE, RIGHT, WRONG, canvas, dressed, new_figure
 
@@ -144,7 +144,8 @@ def matches(
     """Each probe beside the person whom the gallery named, and the runner-up.
 
     A green tick is a right answer, a red cross a wrong one; for somebody who is not enrolled,
-    "nobody" is the right answer. People are shown by their first enrolled picture.
+    "nobody" is the right answer. People are shown by their first enrolled picture; who was
+    nearest, but not near enough, is faint.
 
     Args:
         probes: the pictures asked about, with whom they truly show.
@@ -159,7 +160,7 @@ def matches(
         >>> import siamlearn as sl
         >>> from siamlearn.gallery import Match
         >>> people = sl.DrawnFaces(identities=2, pictures=2)
-        >>> match = Match("s1", 0.1, "s2", 0.9, threshold=0.4)
+        >>> match = Match("s1", 0.1, "s2", 0.9, threshold=0.4, nearest="s1")
         >>> [ax.get_title() for ax in matches(people.subset([1]), [match], people).axes]
         ['who is this?\\ns1/2.pgm', '✓ s1\\n0.10 ≤ 0.40', 'next: s2\\n0.90']
     """
@@ -188,11 +189,15 @@ def _answer(
     block.set_facecolor("#F6F6F6")
     asked, best, second = block.subplots(1, 3)
     _picture(asked, probe, f"who is this?\n{name}", INK)
-    relation = ">" if match.name is None else "≤"
-    verdict = (
-        f"{sign} {match.name or 'nobody'}\n{match.distance:.2f} {relation} {match.threshold:.2f}"
-    )
-    _picture(best, _portrait(enrolled, match.name), verdict, colour)
+    distance, limit = f"{match.distance:.2f}", f"{match.threshold:.2f}"
+    if match.name is None:
+        far = f"{match.nearest}: {distance} > {limit}" if match.nearest else f"{distance} > {limit}"
+        _picture(
+            best, _portrait(enrolled, match.nearest), f"{sign} nobody\n{far}", colour, faint=True
+        )
+    else:
+        near = f"{sign} {match.name}\n{distance} ≤ {limit}"
+        _picture(best, _portrait(enrolled, match.name), near, colour)
     for side in best.spines.values():
         side.set(visible=True, color=colour, linewidth=2.5)
     if match.runner_up is not None:
@@ -202,25 +207,25 @@ def _answer(
         second.set_axis_off()
 
 
-def _portrait(images: ImageSet, name: str | None) -> Tensor | None:
-    """The first picture of a person, None for nobody."""
+def _portrait(images: ImageSet, name: str | None) -> Tensor:
+    """The first picture of a person, or an empty one where there is none."""
     if name not in images.people:
-        return None
+        return torch.full_like(images.pixels[0], 245)
     return images.pixels[int((images.labels == images.identities.index(name)).nonzero()[0])]
 
 
-def _picture(ax: Axes, pixels: Tensor | None, text: str, colour: str) -> None:
-    """A picture with words above it, or an empty frame with a question mark."""
-    if pixels is None:
-        pixels = torch.full((1, 112, 92), 245, dtype=torch.uint8)
-        ax.text(46, 56, "?", ha="center", va="center", fontsize=24, color=colour)
-    _show(ax, pixels.movedim(0, -1))
+def _picture(ax: Axes, pixels: Tensor, text: str, colour: str, *, faint: bool = False) -> None:
+    """A picture with words above it; faint and with a question mark where it is not an answer."""
+    _show(ax, pixels.movedim(0, -1), alpha=0.25 if faint else 1)
+    if faint:
+        question = ax.text(0.5, 0.5, "?", fontsize=32, color=colour, transform=ax.transAxes)
+        question.set(ha="center", va="center")
     ax.set_yticks([])
     ax.set_title(text, fontsize=8, color=colour)
 
 
-def _show(ax: Axes, pixels: UInt8[Tensor, "h w c"]) -> None:
-    ax.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=255)
+def _show(ax: Axes, pixels: UInt8[Tensor, "h w c"], *, alpha: float = 1) -> None:
+    ax.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=255, alpha=alpha)
     ax.set_xticks([])
     ax.spines[:].set_visible(False)
 
