@@ -24,8 +24,10 @@ __all__ = ["Identities", "Integers", "Labels", "Turns", "hashed"]
 Integers = npt.NDArray[np.int64]
 Labels = Sequence[int] | npt.NDArray[Any] | Tensor
 
-# Places worked out at a time: enough to hide numpy's overhead, few enough for the cache.
-BLOCK = 1 << 12
+# Places worked out at a time, at most: enough to hide numpy's overhead, few enough for the cache.
+BLOCK = 1 << 13
+# Batches worked out at a time where they are asked for one by one.
+AHEAD = 16
 # Mixes any two pictures of an identity beyond what a chi-squared test of 100,000 draws can tell.
 ROUNDS = 12
 
@@ -206,7 +208,7 @@ class Turns:
         self._cycles = lcm(len(identities), together) // len(identities)
         self._rounds = max(1, BLOCK // (len(identities) * self._cycles))
         self._orders: tuple[int, int, list[Integers]] = (-1, -1, [])
-        self._blocks: dict[tuple[int, int], Integers] = {}
+        self._blocks: dict[tuple[int, int, int], Integers] = {}
 
     def at(self, epoch: int, places: Integers) -> Integers:
         """The pictures (m, k) that are shown at these places of an epoch (m,).
@@ -216,16 +218,18 @@ class Turns:
             array([[0]])
         """
         pictures = np.empty((len(places), self.images), dtype=np.int64)
-        block, within = np.divmod(places, BLOCK)
+        # Whoever asks for a few places will soon ask for the next ones.
+        size = min(1 << (AHEAD * len(places)).bit_length(), BLOCK)
+        block, within = np.divmod(places, size)
         for number in np.unique(block):
             here = block == number
-            pictures[here] = self._block(epoch, int(number))[within[here]]
+            pictures[here] = self._block(epoch, int(number), size)[within[here]]
         return pictures
 
-    def _block(self, epoch: int, number: int) -> Integers:
-        """A block of places, remembered because neighbours are asked for one after the other."""
-        if (epoch, number) not in self._blocks:
-            visit, place = np.divmod(number * BLOCK + np.arange(BLOCK), len(self.identities))
+    def _block(self, epoch: int, number: int, size: int) -> Integers:
+        """The pictures at a block of places, remembered for whoever asks for the rest of it."""
+        if (epoch, number, size) not in self._blocks:
+            visit, place = np.divmod(number * size + np.arange(size), len(self.identities))
             identity = np.empty_like(place)
             rounds, cycle = np.divmod(visit, self._cycles)
             many, row = np.divmod(rounds, self._rounds)
@@ -233,11 +237,11 @@ class Turns:
                 here = (many == m) & (cycle == c)
                 identity[here] = self._order(epoch, m, c)[row[here], place[here]]
             key = address(self.name, "pictures", self.seed, epoch)
-            # Two, since a batch may lie on both sides of an edge.
+            # Two of them, since a batch may lie on both sides of an edge.
             self._blocks = dict([*self._blocks.items()][-1:])
             shown = self.identities.pictures(key, identity, visit, self.images)
-            self._blocks[epoch, number] = shown
-        return self._blocks[epoch, number]
+            self._blocks[epoch, number, size] = shown
+        return self._blocks[epoch, number, size]
 
     def _order(self, epoch: int, many: int, cycle: int) -> Integers:
         """Permutations (rounds, n): the given cycle of each of many rounds."""
