@@ -60,7 +60,7 @@ class Augment:
     scale: float = 0.12
     aspect: float = 0.12
     shear: float = 0.08
-    shift: float = 0.04
+    shift: float = 0.08
     warp: float = 0.025
     flip: float = 0.5
     brightness: float = 0.0
