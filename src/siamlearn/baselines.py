@@ -3,14 +3,15 @@
 A net that does not beat them has learned nothing that is worth its weight. All three start from
 small pictures, and were settled on splits of the training people of the AT&T faces (s2 to s31).
 On s32 to s40, all pairs, trained on s2 to s31 (AUC / best balanced accuracy): pixels
-0.970 / 0.907, PCA 0.975 / 0.915, PCA+LDA 0.978 / 0.934.
+0.970 / 0.907, PCA 0.975 / 0.915, PCA+LDA 0.986 / 0.944.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from siamlearn.data.images import ImageSet
@@ -20,7 +21,6 @@ __all__ = ["pca", "pca_lda", "pixels"]
 
 # Longer side of the small pictures, in pixels: a quarter of the 112x92 of the AT&T faces.
 SIDE = 28
-COMPONENTS = 50
 
 
 def pixels(images: ImageSet) -> Embeddings:
@@ -45,9 +45,7 @@ def pixels(images: ImageSet) -> Embeddings:
     return embedded(small(images), images)
 
 
-def pca(
-    images: ImageSet, *, train: ImageSet | None = None, components: int = COMPONENTS
-) -> Embeddings:
+def pca(images: ImageSet, *, train: ImageSet | None = None, components: int = 50) -> Embeddings:
     """Compare pictures by their principal components, also known as eigenfaces.
 
     Args:
@@ -77,11 +75,12 @@ def pca(
     return embedded(projected, images)
 
 
-def pca_lda(images: ImageSet, *, train: ImageSet, components: int = COMPONENTS) -> Embeddings:
+def pca_lda(images: ImageSet, *, train: ImageSet, components: int = 30) -> Embeddings:
     """Compare pictures along the directions that tell the training people apart: Fisherfaces.
 
-    Principal components first, then linear discriminant analysis, its within-person covariance
-    shrunk as Ledoit and Wolf have it, so that there is nothing to tune for few pictures.
+    Principal components first, then linear discriminant analysis. The covariance within people
+    is shrunk as Ledoit and Wolf have it, so that few pictures are enough and there is nothing to
+    tune.
 
     Args:
         images: the pictures that get embeddings.
@@ -105,10 +104,10 @@ def pca_lda(images: ImageSet, *, train: ImageSet, components: int = COMPONENTS) 
 
     Source:
         Belhumeur, Hespanha, Kriegman: Eigenfaces vs. Fisherfaces, IEEE TPAMI 19(7), 1997.
-        Deviation: 50 components and shrinkage instead of n - c components without.
+        Ledoit, Wolf: A well-conditioned estimator for large-dimensional covariance matrices,
+        Journal of Multivariate Analysis 88(2), 2004.
+        Deviation: 30 components and shrinkage, instead of n - c components and none.
     """
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-
     if not 1 < len(train.people) < len(train):
         msg = (
             f"PCA+LDA learns from at least two people, one of them on two pictures: got "
@@ -116,9 +115,7 @@ def pca_lda(images: ImageSet, *, train: ImageSet, components: int = COMPONENTS) 
         )
         raise ValueError(msg)
     learned_from, projected = principal(train, images, components=components)
-    lda = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto")
-    lda.fit(learned_from.numpy(), train.labels.numpy())
-    return embedded(torch.from_numpy(lda.transform(projected.numpy())), images)
+    return embedded(projected @ discriminant_axes(learned_from, train.labels), images)
 
 
 def principal(train: ImageSet, images: ImageSet, *, components: int) -> tuple[Tensor, Tensor]:
@@ -152,6 +149,29 @@ def principal_axes(centred: Float[Tensor, "n d"], components: int) -> Float[Tens
     # The same, and twenty times as fast where there are more pictures than pixels.
     columns: Tensor = torch.linalg.eigh(centred.mT @ centred).eigenvectors
     return columns.flip(1)[:, :most]
+
+
+def discriminant_axes(x: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> Float[Tensor, "d k"]:
+    """Directions, one a column, along which people differ and the pictures of one do not.
+
+    Lengths are such that pictures of one person scatter by 1 in every direction.
+    """
+    from sklearn.covariance import ledoit_wolf
+
+    who = torch.from_numpy(np.unique(labels.numpy(), return_inverse=True)[1])
+    count = who.bincount()
+    means = x.new_zeros(len(count), x.shape[1]).index_add(0, who, x) / count[:, None]
+    within = x - means[who]
+    # Shrunk in units of each component's own scatter: that of the first is many times that of
+    # the last. Where copies of a picture leave none, a thousandth of a grey value stands for it.
+    scale = within.square().mean(dim=0).sqrt().clamp(min=1e-3)
+    covariance, _ = ledoit_wolf((within / scale).numpy(), assume_centered=True)
+    values, vectors = torch.linalg.eigh(torch.from_numpy(covariance))
+    whiten = vectors / values.clamp(min=1e-6).sqrt() / scale[:, None]
+    between = (means - means.mean(dim=0)) @ whiten
+    rows: Tensor = torch.linalg.svd(between, full_matrices=False).Vh
+    axes: Tensor = whiten @ rows[: len(count) - 1].mT
+    return axes
 
 
 def small(images: ImageSet) -> Float[Tensor, "n d"]:

@@ -184,7 +184,7 @@ class Gallery:
             ValueError: a name is missing or not needed, or an embedding is not finite. The
                 gallery is then as it was.
         """
-        if isinstance(pictures, ImageSet) != (name is None):
+        if isinstance(pictures, ImageSet) == bool(name):
             msg = (
                 f"pictures without names need name=, and an ImageSet brings the names of its "
                 f"people: got {type(pictures).__name__} with name={name!r}"

@@ -1,0 +1,213 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from siamlearn import embeddings as module
+from siamlearn.data.images import ImageSet
+from siamlearn.embeddings import Embeddings, compare, embed
+from siamlearn.functional.distances import cosine
+from siamlearn.nn.nets import ConvBlock, EmbeddingNet, NetConfig
+
+
+def pictures(count, *, people=3, side=6, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (count, 1, side, side)
+    return ImageSet(
+        torch.randint(256, shape, generator=generator, dtype=torch.uint8),
+        torch.arange(count) % people,
+        identities=[f"s{i}" for i in range(people)],
+        names=[f"{i}.png" for i in range(count)],
+    )
+
+
+def on_a_line(positions, labels, *, identities=("a", "b", "c", "d"), names=None, images=None):
+    names = names or [f"{i}.png" for i in range(len(positions))]
+    vectors = torch.tensor(positions, dtype=torch.float32)[:, None]
+    return Embeddings(vectors, torch.tensor(labels), tuple(identities), tuple(names), images)
+
+
+class Seen(nn.Module):
+    """Notes what kinds of pictures it is given, and gives their means."""
+
+    def __init__(self):
+        super().__init__()
+        self.kinds = set()
+
+    def forward(self, images):
+        self.kinds.add(images.dtype)
+        return images.mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7, 100])
+def test_embeddings_do_not_depend_on_the_batch(batch):
+    images = pictures(7)
+
+    found = embed(nn.Flatten(), images, batch=batch)
+
+    assert torch.equal(found.vectors, images.pixels.flatten(1) / 255)
+    assert found.names == images.names
+    assert torch.equal(found.labels, images.labels)
+
+
+def test_a_net_of_ours_gets_bytes_and_another_gets_floats():
+    foreign = Seen()
+    embed(foreign, pictures(2))
+    assert foreign.kinds == {torch.float32}
+
+    net = EmbeddingNet(NetConfig(input=(1, 6, 6), blocks=(ConvBlock(2, 3),), embedding=4))
+    kinds = set()
+    net.register_forward_pre_hook(lambda _, given: kinds.add(given[0].dtype))
+    embed(net, pictures(2))
+    assert kinds == {torch.uint8}
+
+
+def test_every_module_gets_its_own_mode_back_even_after_an_error():
+    # A frozen batch norm inside a net that trains must stay frozen.
+    net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(36), nn.Dropout(0.5))
+    net.train()
+    net[1].eval()
+    before = net[1].running_mean.clone()
+
+    first, second = (embed(net, pictures(4)).vectors for _ in range(2))
+    with pytest.raises(RuntimeError):
+        embed(net, pictures(4, side=7))
+
+    assert torch.equal(first, second)  # no dropout
+    assert [net.training, net[1].training, net[2].training] == [True, False, True]
+    assert torch.equal(net[1].running_mean, before)
+
+
+def test_embeddings_can_be_learned_from_afterwards():
+    vectors = embed(nn.Flatten(), pictures(2)).vectors
+    weight = torch.ones(36, requires_grad=True)
+
+    (vectors * weight).sum().backward()
+
+    assert weight.grad is not None
+
+
+def test_embeddings_that_are_not_finite_name_their_pictures():
+    class Broken(nn.Module):
+        def forward(self, images):
+            dark = images.mean(dim=(1, 2, 3))[:, None] < 0.1
+            return torch.where(dark, torch.nan, images.flatten(1))
+
+    images = pictures(8)
+    images.pixels[[2, 5]] = 0
+
+    with pytest.raises(ValueError, match=r"2 of 8 pictures hold NaN or infinity \(2.png, 5.png\)"):
+        embed(Broken(), images, batch=3)
+
+
+def test_a_net_that_gives_maps_instead_of_embeddings_is_refused():
+    with pytest.raises(ValueError, match=r"one embedding \(d,\) for each picture.*\(2, 1, 6, 6\)"):
+        embed(nn.Identity(), pictures(2))
+    with pytest.raises(ValueError, match="one embedding"):
+        embed(nn.Flatten(0, 1), ImageSet(pictures(2).pixels[:, :, :, :1], **LABELS))
+
+
+LABELS = {"labels": torch.tensor([0, 1]), "identities": ["a", "b"], "names": ["1", "2"]}
+
+
+def test_nothing_to_embed_and_no_batch_are_refused():
+    with pytest.raises(ValueError, match="at least one picture to embed"):
+        embed(nn.Flatten(), pictures(3).subset([]))
+    with pytest.raises(ValueError, match="batch must be at least 1 picture, got 0"):
+        embed(nn.Flatten(), pictures(3), batch=0)
+
+
+def test_lengths_that_do_not_agree_are_refused():
+    with pytest.raises(ValueError, match="got 1 labels and 2 names for 2 embeddings"):
+        Embeddings(torch.eye(2), torch.tensor([0]), ("a",), ("1", "2"))
+    with pytest.raises(ValueError, match=r"shape \(n, d\), got \(2,\)"):
+        Embeddings(torch.ones(2), torch.tensor([0, 0]), ("a",), ("1", "2"))
+
+
+def test_a_subset_takes_everything_along():
+    images = pictures(5)
+    part = embed(nn.Flatten(), images).subset([4, 0])
+
+    assert part.names == ("4.png", "0.png")
+    assert part.people == ("s0", "s1")
+    assert torch.equal(part.images.pixels, images.pixels[[4, 0]])
+    assert torch.equal(part.vectors, images.pixels[[4, 0]].flatten(1) / 255)
+
+
+def naive(probes, gallery):
+    """All pairs one by one, as the docstring says it."""
+    own = gallery is None
+    references = probes if own else gallery
+    genuine, impostor, found = [], [], []
+    for q in range(len(probes)):
+        right, wrong = [], []
+        for r in range(len(references)):
+            if (q == r) if own else (probes.names[q] == references.names[r]):
+                continue
+            who, whom = (e.identities[e.labels[i]] for e, i in ((probes, q), (references, r)))
+            distance = (probes.vectors[q] - references.vectors[r]).abs().item()
+            (right if who == whom else wrong).append(distance)
+            if not own or q < r:
+                (genuine if who == whom else impostor).append(distance)
+        found.append(1 + sum(d <= min(right) for d in wrong) if right else 0)
+    return sorted(genuine), sorted(impostor), found
+
+
+@st.composite
+def lines(draw, *, identities):
+    """Embeddings at whole numbers, so that ties are many; names tell position and identity."""
+    count = draw(st.integers(1, 9))
+    positions = draw(st.lists(st.integers(0, 5), min_size=count, max_size=count))
+    labels = draw(st.lists(st.integers(0, 3), min_size=count, max_size=count))
+    # Where name and embedding are equal it is the same picture, here as in a gallery.
+    names = [f"{identities[i]}/{p}.png" for p, i in zip(positions, labels, strict=True)]
+    return on_a_line(positions, labels, identities=identities, names=names)
+
+
+@given(
+    probes=lines(identities="abcd"),
+    gallery=st.none() | lines(identities="dcbe"),
+    block=st.sampled_from([1, 5, 2**22]),
+)
+def test_comparison_equals_all_pairs_one_by_one(probes, gallery, block):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BLOCK", block)
+        found = compare(probes, gallery)
+
+    genuine, impostor, ranks = naive(probes, gallery)
+    assert found.genuine.sort().values.tolist() == genuine
+    assert found.impostor.sort().values.tolist() == impostor
+    assert found.ranks.tolist() == ranks
+
+
+def test_a_picture_in_probes_and_gallery_is_not_compared_with_itself():
+    images = pictures(4, people=2)
+    everything = embed(nn.Flatten(), images)
+
+    found = compare(everything.subset([0]), everything)
+
+    assert len(found.genuine) + len(found.impostor) == 3
+    assert 0 not in found.genuine
+
+
+def test_pictures_of_one_name_with_other_pixels_are_two_pictures():
+    one, other = (embed(nn.Flatten(), pictures(1, seed=seed)) for seed in (0, 1))
+
+    assert len(compare(one, other).genuine) == 1
+
+
+def test_two_copies_of_one_picture_in_a_set_are_two_pictures():
+    twice = on_a_line([3, 3], [0, 0], names=["1.png", "1.png"])
+
+    assert compare(twice).genuine.tolist() == [0]
+
+
+def test_probes_and_gallery_of_two_nets_are_refused():
+    line = on_a_line([1, 2], [0, 1])
+    plane = Embeddings(torch.eye(2), line.labels, line.identities, line.names)
+    round_ = Embeddings(line.vectors, line.labels, line.identities, line.names, distance=cosine)
+
+    for gallery in (plane, round_):
+        with pytest.raises(ValueError, match="embedded by one net and compared by one distance"):
+            compare(line, gallery)
