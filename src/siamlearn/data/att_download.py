@@ -12,6 +12,7 @@ from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from siamlearn.data.att_check import check, picture
@@ -57,6 +58,8 @@ def fetch(folder: Path, *, expected: Mapping[str, str], url: str = URL) -> None:
         try:
             _download(url, archive)
         except (OSError, HTTPException, ValueError) as error:
+            if isinstance(error, HTTPError):
+                error.close()  # it is an answer as well, with a connection of its own
             msg = f"{url} cannot be downloaded: {error}\n{WAYS}"
             raise ConnectionError(msg) from error
         unpack(archive, unpacked, expected=expected, where=url)

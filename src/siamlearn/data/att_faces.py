@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from siamlearn.data.att_download import WAYS, fetch
 from siamlearn.data.image_set import ImageSet
 from siamlearn.data.reading import SUFFIXES
 
-__all__ = ["ATTFaces", "find_att_faces"]
+__all__ = ["ATTFaces", "find_att_faces", "read_checked"]
 
 
 def ATTFaces(  # noqa: N802 - the name of a data set, as torchvision writes it
@@ -55,14 +55,30 @@ def ATTFaces(  # noqa: N802 - the name of a data set, as torchvision writes it
             raise FileNotFoundError(msg)
         folder = folder or _cache()
         fetch(_place(folder), expected=originals())
-    return _read(folder)
+    return read_checked(folder, originals())
 
 
-def _read(folder: Path) -> ImageSet:
+def read_checked(folder: Path, expected: Mapping[str, str]) -> ImageSet:
+    """Read pictures in the layout of the AT&T faces, if they are those that are expected.
+
+    Args:
+        expected: the fingerprints of the pictures by their names, in the order wanted.
+
+    Raises:
+        ValueError: when they are others: what is missing, and which pictures differ.
+
+    Example:
+        >>> import hashlib, tempfile
+        >>> folder, black = Path(tempfile.mkdtemp()), bytes(112 * 92)
+        >>> (folder / "s1").mkdir()
+        >>> _ = (folder / "s1" / "1.pgm").write_bytes(b"P5 92 112 255 " + black)
+        >>> read_checked(folder, {"s1/1.pgm": hashlib.sha256(black).hexdigest()}).people
+        ('s1',)
+    """
     files = _files(folder)
-    found = {name: picture(file) for name, file in files.items() if name in originals()}
-    check(found, originals(), where=folder)
-    names = list(originals())
+    found = {name: picture(file) for name, file in files.items() if name in expected}
+    check(found, expected, where=folder)
+    names = list(expected)
     people = list(dict.fromkeys(name.split("/")[0] for name in names))
     place = {person: label for label, person in enumerate(people)}
     return ImageSet(
@@ -76,17 +92,17 @@ def _read(folder: Path) -> ImageSet:
 def find_att_faces() -> Path | None:
     """Where the AT&T faces lie on this machine, or None.
 
-    Looks in the folder that the environment variable SIAMLEARN_DATA names, in
-    ../shared/data/att_faces beside a checkout of this project, in ./att_faces and in
-    ~/.cache/siamlearn/att_faces, for folders s1, s2 and so on; what is in them is not checked.
+    Looks in the folder that the environment variable SIAMLEARN_DATA names, in ./att_faces, in
+    shared/data/att_faces of the working folder or one around it (so also beside a checkout), and
+    in ~/.cache/siamlearn/att_faces, for folders s1, s2 and so on; what is in them is not checked.
 
     Example:
         >>> find_att_faces() == find_att_faces()
         True
     """
-    checkout = Path(__file__).resolve().parents[3]
-    beside = Path("shared", "data", "att_faces")
-    places = [checkout.parent / beside, Path("..") / beside, Path("att_faces"), _cache()]
+    here = Path.cwd()
+    around = (folder / "shared" / "data" / "att_faces" for folder in (here, *here.parents))
+    places = [here / "att_faces", *around, _cache()]
     if named := os.environ.get("SIAMLEARN_DATA"):
         places.insert(0, Path(named).expanduser())
     return next((place for place in places if _subjects(place)), None)

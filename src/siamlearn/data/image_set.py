@@ -144,8 +144,10 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         people, counts = self.people, torch.unique(self.labels, return_counts=True)[1]
         shown = people if len(people) <= 4 else (*people[:3], "…", people[-1])
         few, many = int(counts.min()), int(counts.max())
+        pictures = "1 picture" if len(self) == 1 else f"{len(self)} pictures"
+        of = "1 person" if len(people) == 1 else f"{len(people)} people"
         return (
-            f"ImageSet({len(self)} pictures of {len(people)} people: {', '.join(shown)}; "
+            f"ImageSet({pictures} of {of}: {', '.join(shown)}; "
             f"{kind}; {many if few == many else f'{few} to {many}'} each)"
         )
 
@@ -203,7 +205,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
             >>> from siamlearn.data.images import from_arrays
             >>> images = from_arrays(torch.zeros((4, 8, 8)), ["anna", "bob", "carol", "dave"])
             >>> [part.people for part in images.split_identities(held_out=1, seed=0)]
-            [('anna', 'bob', 'dave'), ('carol',)]
+            [('bob', 'carol', 'dave'), ('anna',)]
         """
         kept, held = splits.between_identities(self.labels, held_out=held_out, seed=seed)
         return self.subset(kept), self.subset(held)
@@ -226,7 +228,9 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
             >>> [len(part) for part in images.split_gallery(pictures=1)]
             [2, 2]
         """
-        gallery, probes = splits.within_identities(self.labels, pictures=pictures, seed=seed)
+        gallery, probes = splits.within_identities(
+            self.labels, pictures=pictures, seed=seed, called=self.identities.__getitem__
+        )
         return self.subset(gallery), self.subset(probes)
 
     def resized(self, size: tuple[int, int]) -> "ImageSet":

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from siamlearn.data.image_set import ImageSet
-from siamlearn.data.pixels import as_bytes, as_shape
+from siamlearn.data.pixels import as_bytes, as_shape, require_shape
 from siamlearn.data.reading import (
     SUFFIXES,
     decode,
@@ -352,6 +352,7 @@ def read_image(
         >>> read_image(np.zeros((112, 92, 3)), shape=(1, 56, 46)).shape
         torch.Size([1, 56, 46])
     """
+    require_shape(shape)
     channels, height, width = shape
     if isinstance(source, (np.ndarray, Tensor)):
         return as_shape(as_bytes(source[None]), shape)[0]

@@ -5,15 +5,14 @@ Axes: n pictures, c channels (1 grey, 3 colour), h height, w width.
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import UInt8
 from numpy.typing import ArrayLike
+from PIL import Image
 from torch import Tensor
 
-__all__ = ["as_bytes", "as_shape"]
+from siamlearn.data.reading import decode
 
-CHUNK = 256  # pictures that are floats at the same time
-LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, as PIL has it
+__all__ = ["as_bytes", "as_shape", "require_shape"]
 
 
 def as_bytes(images: ArrayLike | Tensor) -> UInt8[Tensor, "n c h w"]:
@@ -75,7 +74,7 @@ def as_shape(
 ) -> UInt8[Tensor, "n C H W"]:
     """The pictures in another shape: stretched, made grey, or their grey in all three colours.
 
-    Shrinking averages over the pixels that it leaves out, as PIL does.
+    The same bytes as if they had been read from files of that size, by `decode`.
 
     Args:
         shape: channels (1 or 3), height and width.
@@ -88,21 +87,25 @@ def as_shape(
         >>> as_shape(colour, (1, 2, 2)).flatten().tolist()
         [76, 76, 76, 76]
     """
+    require_shape(shape)
     channels, height, width = shape
-    if channels not in (1, 3) or height < 1 or width < 1:
+    pictures = pixels.cpu().permute(0, 2, 3, 1).numpy()
+    block = np.empty((len(pictures), *shape), np.uint8)
+    for index, picture in enumerate(pictures):
+        image = Image.fromarray(picture if picture.shape[2] == 3 else picture[:, :, 0])
+        block[index] = decode(image, size=(height, width), grey=channels == 1)
+    return torch.from_numpy(block)
+
+
+def require_shape(shape: tuple[int, int, int]) -> None:
+    """Refuse a shape that no picture has.
+
+    Raises:
+        ValueError: unless there are 1 or 3 channels, and a pixel or more.
+
+    Example:
+        >>> require_shape((1, 112, 92))
+    """
+    if len(shape) != 3 or shape[0] not in (1, 3) or min(shape) < 1:
         msg = f"a shape is (1 or 3 channels, height, width) of a pixel or more, got {shape}"
         raise ValueError(msg)
-    parts = [_chunk(part, channels, (height, width)) for part in torch.split(pixels, CHUNK)]
-    return torch.cat(parts) if parts else pixels.new_empty((0, *shape))
-
-
-def _chunk(
-    pixels: UInt8[Tensor, "n c h w"], channels: int, size: tuple[int, int]
-) -> UInt8[Tensor, "n C H W"]:
-    values = pixels.float()
-    if channels < pixels.shape[1]:
-        values = torch.einsum("nchw,c->nhw", values, torch.tensor(LUMINANCE))[:, None]
-    if size != pixels.shape[2:]:
-        # In floats, because torch's way with bytes depends on the processor.
-        values = F.interpolate(values, size, mode="bicubic", antialias=True, align_corners=False)
-    return values.round().clamp(0, 255).to(torch.uint8).expand(-1, channels, -1, -1).contiguous()

@@ -56,7 +56,7 @@ class Split:
             True
         """
         parts = (self.train, self.probes, self.gallery)
-        names = [part.names if part else None for part in parts]
+        names = [None if part is None else part.names for part in parts]
         return hashlib.sha256(repr((self.name, names)).encode()).hexdigest()
 
 

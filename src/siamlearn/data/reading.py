@@ -70,6 +70,7 @@ def open_picture(source: Path | IO[bytes]) -> Image.Image:
         raise ValueError(_reason(error)) from error
     # PIL itself refuses twice the limit, and warns below; a warning is no help among thousands.
     if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        image.close()
         msg = f"too large: {image.width} x {image.height} pixels"
         raise ValueError(msg)
     return image

@@ -3,11 +3,15 @@
 They give indices, in ascending order, and touch no picture. Axes: n pictures.
 """
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from siamlearn.data.randomness import generator
+from siamlearn.data.randomness import address
+from siamlearn.data.turns import hashed
 
 __all__ = ["between_identities", "within_identities"]
 
@@ -39,7 +43,7 @@ def between_identities(
     """
     people = torch.unique(labels)
     count = _people_held_out(held_out, of=len(people))
-    order = torch.randperm(len(people), generator=generator("between identities", seed))
+    order = _shuffled(len(people), "between identities", seed)
     out = torch.isin(labels, people[order[:count]])
     return torch.where(~out)[0], torch.where(out)[0]
 
@@ -72,7 +76,11 @@ def _people_held_out(held_out: float, *, of: int) -> int:
 
 
 def within_identities(
-    labels: Int[Tensor, " n"], *, pictures: int, seed: int = 0
+    labels: Int[Tensor, " n"],
+    *,
+    pictures: int,
+    seed: int = 0,
+    called: Callable[[int], str] = "label {}".format,
 ) -> tuple[Int[Tensor, " gallery"], Int[Tensor, " probes"]]:
     """Split the pictures of each identity: some for the gallery, the rest as probes.
 
@@ -80,6 +88,7 @@ def within_identities(
 
     Args:
         pictures: how many pictures of each person are drawn for the gallery.
+        called: what a message calls the person of a label.
 
     Returns:
         The indices of the gallery's pictures and of the probes.
@@ -101,13 +110,20 @@ def within_identities(
     if len(short):
         msg = (
             f"everybody needs {pictures + 1} pictures or more, {pictures} for the gallery and one "
-            f"as probe, but {len(short)} of {len(people)} have fewer (label {int(short[0])} has "
+            f"as probe, but {len(short)} of {len(people)} have fewer ({called(int(short[0]))} has "
             f"{int(counts[people == short[0]])}); ask for fewer pictures, or leave these people out"
         )
         raise ValueError(msg)
     # Shuffle, then sort by label and keep the shuffled order within: each label's first few win.
-    shuffled = torch.randperm(len(labels), generator=generator("within identities", seed))
+    shuffled = _shuffled(len(labels), "within identities", seed)
     drawn = shuffled[labels[shuffled].argsort(stable=True)]
     first = (counts.cumsum(0) - counts).repeat_interleave(counts)
     chosen = torch.arange(len(labels)) - first < pictures
     return drawn[chosen].sort().values, drawn[~chosen].sort().values
+
+
+def _shuffled(count: int, purpose: str, seed: int) -> Int[Tensor, " count"]:
+    # By hashes, not by torch.randperm, whose order the next version may change: what was
+    # published of a split must stay true of it.
+    keys = hashed(address(purpose, seed), np.arange(count))
+    return torch.from_numpy(keys.argsort(kind="stable"))
