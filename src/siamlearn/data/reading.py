@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 __all__ = [
     "LARGEST_SIDE",
