@@ -211,6 +211,11 @@ class Comparison:
         impostor: distances between pictures of two identities.
         ranks: for each probe the rank of its nearest right picture, from 1; 0 where there is
             none. Ties count against the probe.
+
+    Example:
+        >>> found = Comparison(torch.tensor([0.1]), torch.tensor([0.8]), torch.tensor([1, 1, 0]))
+        >>> len(found.genuine), len(found.ranks)
+        (1, 3)
     """
 
     genuine: Float[Tensor, " g"]

@@ -54,6 +54,14 @@ class Report:
         fmr: false match rate of these people at the operating point.
         fnmr: false non-match rate of these people there.
         baselines: reports of simpler systems on the same pictures.
+
+    Example:
+        >>> from siamlearn.data.drawn import DrawnFaces
+        >>> report = evaluate(pixels(DrawnFaces(3, 4, size=(28, 23))), name="my net")
+        >>> print(str(report).splitlines()[0][:27])  # it is nothing but pixels itself
+        my net does not beat pixels
+        >>> [baseline.name for baseline in report.baselines]
+        ['pixels', 'PCA (fitted on these)']
     """
 
     name: str

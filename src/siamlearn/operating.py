@@ -41,6 +41,11 @@ class OperatingPoint:
         genuine: how many genuine pairs.
         impostor: how many impostor pairs.
         distance: how far apart two embeddings are.
+
+    Example:
+        >>> point = OperatingPoint("by hand", 0.5, 0.01, 0.01, None, (), 0, 0, 0)
+        >>> point.accepts(0.5), point.accepts(0.6)
+        (True, False)
     """
 
     name: str
