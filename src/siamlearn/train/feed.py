@@ -7,8 +7,9 @@ and from a list or an iterable the batches themselves.
 
 from __future__ import annotations
 
+import signal
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, final, runtime_checkable
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, default_collate
 
 from siamlearn.data.image_set import ImageSet
+from siamlearn.data.randomness import address
 from siamlearn.train.randomness import seed_everything
 
 __all__ = ["Batch", "Feed"]
@@ -59,7 +61,7 @@ class Feed:
         self._places: _Places | None = None
         self._loader: DataLoader[Any] | None = None
         if isinstance(source, DataLoader) and not isinstance(source.dataset, IterableDataset):
-            self._places = _Places(_index_lists(source), seed)
+            self._places = _Places(source, seed)
             if not _in_memory(source):
                 self._loader = _addressed(source, self._places)
 
@@ -110,8 +112,10 @@ class Feed:
 class _Places(Sampler[list[Place]]):
     """The index lists of a batch sampler, each index beside its epoch."""
 
-    def __init__(self, sampler: Iterable[list[int]], seed: int) -> None:
-        self.sampler, self.seed = sampler, seed
+    def __init__(self, loader: DataLoader[Any], seed: int) -> None:
+        self.sampler, self.seed = _index_lists(loader), seed
+        given = (getattr(part, "generator", None) for part in (loader, loader.sampler))
+        self.generators = [generator for generator in given if generator is not None]
         self.epoch = self.start = 0
         self.asked: deque[list[int]] = deque()
 
@@ -133,6 +137,8 @@ class _Places(Sampler[list[Place]]):
                 yield self.sampler.batch(epoch, k)
             return
         # A sampler may draw when it starts or as it goes, and from the global generators.
+        for generator in self.generators:
+            generator.manual_seed(address("order", self.seed, epoch))
         seed_everything("order", self.seed, epoch, 0)
         drawn = iter(self.sampler)
         for k in range(2**62):
@@ -157,6 +163,19 @@ class _Seeded(Dataset[Any]):
         return self.dataset[index]
 
 
+@final
+class _Undisturbed:
+    """A worker that leaves Ctrl-C, which a terminal sends to all processes, to the trainer."""
+
+    def __init__(self, start: Callable[[int], object] | None) -> None:
+        self.start = start
+
+    def __call__(self, worker: int) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if self.start is not None:
+            self.start(worker)
+
+
 def _index_lists(loader: DataLoader[Any]) -> Iterable[list[int]]:
     if loader.batch_sampler is None:
         msg = (
@@ -179,7 +198,7 @@ def _addressed(loader: DataLoader[Any], places: _Places) -> DataLoader[Any]:
         collate_fn=loader.collate_fn,
         pin_memory=loader.pin_memory,
         timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
+        worker_init_fn=_Undisturbed(loader.worker_init_fn),
         multiprocessing_context=loader.multiprocessing_context,
         prefetch_factor=loader.prefetch_factor,
         persistent_workers=loader.persistent_workers,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from siamlearn.train.callbacks import Callback
+from siamlearn.train.writing import replace
 
 if TYPE_CHECKING:
     from siamlearn.train.trainer import Trainer
@@ -157,7 +157,7 @@ class LogLines(Callback):
         replace(self.path, "".join(map(_line, trainer.log)))
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(_line(trainer.log[-1]))
 
 
@@ -229,17 +229,6 @@ class TensorBoard(Callback):
     def on_fit_end(self, trainer: Trainer) -> None:
         if self._writer is not None:
             self._writer.close()
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file so that it has its old contents or its new ones, and never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _line(row: dict[str, float]) -> str:

@@ -295,9 +295,9 @@ class Trainer:
     def _clipped_norm(self) -> Tensor:
         if self.clip is not None:
             return nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norms = [torch.linalg.vector_norm(gradient) for gradient in gradients]
-        return torch.linalg.vector_norm(torch.stack(norms))
+        norms = [torch.linalg.vector_norm(p.grad) for p in self.parameters if p.grad is not None]
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+        return norm
 
     def _non_finite(self, loss: float, group: list[Batch], feed: Feed) -> str:
         what = "gradient" if math.isfinite(loss) else "loss"
