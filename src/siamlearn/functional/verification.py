@@ -246,7 +246,8 @@ def fnmr_at_fmr(
 ) -> Float[Tensor, ""]:
     """Share of the genuine pairs that are lost where at most ``fmr`` of the impostors pass.
 
-    This is how a result is quoted: "FNMR at FMR 0.001".
+    This is how a result is quoted: "FNMR at FMR 0.001". The threshold is that of
+    :func:`threshold_at_fmr`, which does not look at the genuine pairs that it is to judge.
 
     Raises:
         ValueError: where ``fmr`` is below what so many pairs can show.

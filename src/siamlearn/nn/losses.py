@@ -1,5 +1,6 @@
 """Losses as modules: a choice of pairs, of distance and of miner around a pure function."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import final
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from siamlearn.functional import losses
 from siamlearn.functional.distances import cosine, euclidean
-from siamlearn.functional.pairs import Distance, Pairing, Pairs, Terms, all_pairs
+from siamlearn.functional.pairs import Distance, Pairing, Pairs, Terms, adjacent_pairs, all_pairs
 
 __all__ = ["ContrastiveLoss", "InfoNCELoss", "Miner", "PairLoss", "SupConLoss", "TripletLoss"]
 
@@ -23,7 +24,8 @@ class PairLoss(nn.Module, ABC):
 
     Args:
         distance: how far apart two embeddings are.
-        pairing: which pairs of the batch are compared: ``all_pairs``, or ``adjacent_pairs``.
+        pairing: which pairs of the batch are compared: ``all_pairs``; ``adjacent_pairs`` for the
+            batches of a ``PairSampler``; ``adjacent_triplets`` for those of a ``TripletSampler``.
         miner: which of these pairs count; all of them if left out.
         rows: how many rows of pairs to hold in memory at once; all of them if left out.
 
@@ -66,27 +68,46 @@ class PairLoss(nn.Module, ABC):
         labels: Tensor,
         references: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Mean loss of the batch against itself, or against references and their labels."""
-        _check(embeddings, labels)
-        if references is not None:
-            _check(*references)
+        """Mean loss of the batch against itself, or against references and their labels.
+
+        Args:
+            embeddings: of shape (n, d). Half precision is computed in float32.
+            labels: of shape (n,), whole numbers; equal where the identity is.
+            references: embeddings (r, d) and their labels (r,) to compare the batch with.
+
+        Raises:
+            ValueError: where shapes or types do not fit.
+        """
+        batch = _checked(embeddings, labels)
+        others = None if references is None else _checked(*references)
         with torch.autocast(embeddings.device.type, enabled=False):
             return self.pairing(
                 self._mined_terms,
-                embeddings,
-                labels,
-                references=references,
+                *batch,
                 distance=self.distance,
+                references=others,
                 rows=self.rows,
             ).mean()
+
+    def extra_repr(self) -> str:
+        """The settings, as they stand in ``repr``."""
+        settings = {
+            name: getattr(value, "__name__", value)
+            for name, value in vars(self).items()
+            if name != "training" and not name.startswith("_") and value is not None
+        }
+        return ", ".join(f"{name}={value}" for name, value in settings.items())
 
     def _mined_terms(self, pairs: Pairs) -> Terms:
         return self.terms(pairs if self.miner is None else self.miner(pairs))
 
 
-def _check(embeddings: Tensor, labels: Tensor) -> None:
-    if embeddings.ndim != 2:
-        msg = f"embeddings must be one row a picture, got shape {tuple(embeddings.shape)}"
+def _checked(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    if embeddings.ndim != 2 or not embeddings.is_floating_point():
+        msg = (
+            f"embeddings must be one row of floats a picture, got {embeddings.dtype} of shape "
+            f"{tuple(embeddings.shape)}; flatten what a net gives to (pictures, dimensions)"
+        )
         raise ValueError(msg)
     if labels.shape != embeddings.shape[:1]:
         msg = (
@@ -94,6 +115,27 @@ def _check(embeddings: Tensor, labels: Tensor) -> None:
             f"{tuple(labels.shape)} for embeddings of shape {tuple(embeddings.shape)}"
         )
         raise ValueError(msg)
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        msg = f"labels must be whole numbers that name identities, got {labels.dtype}"
+        raise ValueError(msg)
+    return embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)), labels
+
+
+def _above_zero(name: str, value: float, reason: str) -> float:
+    if not 0 < value < math.inf:
+        msg = f"{name} must be above zero and finite, got {value}: {reason}"
+        raise ValueError(msg)
+    return value
+
+
+def _rivals(pairing: Pairing) -> Pairing:
+    if pairing is adjacent_pairs:
+        msg = (
+            "this loss weighs pairs of one anchor against each other, but adjacent_pairs gives "
+            "each a single pair, so that it would always be 0; use all_pairs or adjacent_triplets"
+        )
+        raise ValueError(msg)
+    return pairing
 
 
 @final
@@ -104,6 +146,10 @@ class ContrastiveLoss(PairLoss):
 
     Args:
         margin: the distance beyond which a negative pair is left alone.
+        distance, pairing, miner, rows: see :class:`PairLoss`.
+
+    Raises:
+        ValueError: where the margin is not above zero.
 
     Example:
         >>> loss = ContrastiveLoss(margin=2.0)
@@ -121,18 +167,11 @@ class ContrastiveLoss(PairLoss):
         rows: int | None = None,
     ) -> None:
         super().__init__(distance=distance, pairing=pairing, miner=miner, rows=rows)
-        if not margin > 0:
-            msg = f"margin must be above zero, got {margin}: negatives would never be pushed apart"
-            raise ValueError(msg)
-        self.margin = margin
+        self.margin = _above_zero("margin", margin, "else nothing pushes negatives apart")
 
     def terms(self, pairs: Pairs) -> Terms:
         """Sums and counts of the loss over one block of pairs."""
         return losses.contrastive(pairs, margin=self.margin)
-
-    def extra_repr(self) -> str:
-        """What ``repr`` shows."""
-        return f"margin={self.margin}"
 
 
 @final
@@ -143,11 +182,15 @@ class TripletLoss(PairLoss):
 
     Args:
         margin: how much farther a negative shall be than a positive.
+        distance, pairing, miner, rows: see :class:`PairLoss`.
+
+    Raises:
+        ValueError: where the margin is not above zero, or the pairing leaves no triplets.
 
     Example:
-        >>> loss = TripletLoss(margin=0.5)
+        >>> loss = TripletLoss(margin=3.0)
         >>> loss(torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([0, 0, 1]))
-        tensor(0.)
+        tensor(1.5000)
     """
 
     def __init__(
@@ -159,19 +202,12 @@ class TripletLoss(PairLoss):
         miner: Miner | None = None,
         rows: int | None = None,
     ) -> None:
-        super().__init__(distance=distance, pairing=pairing, miner=miner, rows=rows)
-        if not margin > 0:
-            msg = f"margin must be above zero, got {margin}: negatives would never be pushed apart"
-            raise ValueError(msg)
-        self.margin = margin
+        super().__init__(distance=distance, pairing=_rivals(pairing), miner=miner, rows=rows)
+        self.margin = _above_zero("margin", margin, "else nothing pushes negatives apart")
 
     def terms(self, pairs: Pairs) -> Terms:
         """Sums and counts of the loss over one block of pairs."""
         return losses.triplet(pairs, margin=self.margin)
-
-    def extra_repr(self) -> str:
-        """What ``repr`` shows."""
-        return f"margin={self.margin}"
 
 
 @final
@@ -181,7 +217,11 @@ class InfoNCELoss(PairLoss):
     See :func:`siamlearn.functional.losses.info_nce`.
 
     Args:
-        temperature: how much closer is close: distances are divided by it.
+        temperature: distances are divided by it; a smaller one looks at nearer pairs.
+        distance, pairing, miner, rows: see :class:`PairLoss`.
+
+    Raises:
+        ValueError: where the temperature is not above zero, or the pairing leaves no rivals.
 
     Example:
         >>> loss = InfoNCELoss(temperature=1.0)
@@ -198,19 +238,12 @@ class InfoNCELoss(PairLoss):
         miner: Miner | None = None,
         rows: int | None = None,
     ) -> None:
-        super().__init__(distance=distance, pairing=pairing, miner=miner, rows=rows)
-        if not temperature > 0:
-            msg = f"temperature must be above zero, got {temperature}; 0.05 to 0.5 is usual"
-            raise ValueError(msg)
-        self.temperature = temperature
+        super().__init__(distance=distance, pairing=_rivals(pairing), miner=miner, rows=rows)
+        self.temperature = _above_zero("temperature", temperature, "distances are divided by it")
 
     def terms(self, pairs: Pairs) -> Terms:
         """Sums and counts of the loss over one block of pairs."""
         return losses.info_nce(pairs, temperature=self.temperature)
-
-    def extra_repr(self) -> str:
-        """What ``repr`` shows."""
-        return f"temperature={self.temperature}"
 
 
 @final
@@ -220,7 +253,11 @@ class SupConLoss(PairLoss):
     See :func:`siamlearn.functional.losses.sup_con`.
 
     Args:
-        temperature: how much closer is close: distances are divided by it.
+        temperature: distances are divided by it; a smaller one looks at nearer pairs.
+        distance, pairing, miner, rows: see :class:`PairLoss`.
+
+    Raises:
+        ValueError: where the temperature is not above zero, or the pairing leaves no rivals.
 
     Example:
         >>> loss = SupConLoss(temperature=1.0)
@@ -237,16 +274,9 @@ class SupConLoss(PairLoss):
         miner: Miner | None = None,
         rows: int | None = None,
     ) -> None:
-        super().__init__(distance=distance, pairing=pairing, miner=miner, rows=rows)
-        if not temperature > 0:
-            msg = f"temperature must be above zero, got {temperature}; 0.05 to 0.5 is usual"
-            raise ValueError(msg)
-        self.temperature = temperature
+        super().__init__(distance=distance, pairing=_rivals(pairing), miner=miner, rows=rows)
+        self.temperature = _above_zero("temperature", temperature, "distances are divided by it")
 
     def terms(self, pairs: Pairs) -> Terms:
         """Sums and counts of the loss over one block of pairs."""
         return losses.sup_con(pairs, temperature=self.temperature)
-
-    def extra_repr(self) -> str:
-        """What ``repr`` shows."""
-        return f"temperature={self.temperature}"

@@ -1,0 +1,203 @@
+import pytest
+import torch
+
+from siamlearn.functional.distances import cosine, euclidean
+from siamlearn.functional.pairs import (
+    Pairs,
+    Terms,
+    accumulate,
+    adjacent,
+    adjacent_pairs,
+    adjacent_triplets,
+    all_pairs,
+    between,
+)
+
+
+def nearness(pairs: Pairs) -> Terms:
+    """A fake loss of two parts: positives by their distance, negatives by its square."""
+    pull = torch.where(pairs.positive, pairs.distance, 0).sum()
+    push = torch.where(pairs.negative, pairs.distance.square(), 0).sum()
+    return Terms(
+        torch.stack([pull, push]), torch.stack([pairs.positive.sum(), pairs.negative.sum()])
+    )
+
+
+def a_batch(n: int = 11, d: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n, d, generator=generator).double().requires_grad_(), torch.arange(n) % 3
+
+
+def test_between_leaves_out_the_query_itself_and_nothing_else():
+    embeddings, labels = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([4, 4, 9])
+    pairs = between(embeddings, labels, embeddings, labels, distance=euclidean, own=torch.arange(3))
+
+    assert pairs.distance.tolist() == [[0, 1, 5], [1, 0, 4], [5, 4, 0]]
+    assert pairs.positive.int().tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
+    assert pairs.negative.int().tolist() == [[0, 0, 1], [0, 0, 1], [1, 1, 0]]
+
+
+def test_own_says_where_each_query_stands():
+    embeddings, labels = torch.tensor([[0.0], [1.0]]), torch.tensor([4, 4])
+    memory = torch.cat([torch.tensor([[7.0]]), embeddings]), torch.tensor([4, 4, 4])
+    pairs = between(embeddings, labels, *memory, distance=euclidean, own=torch.tensor([1, 2]))
+
+    assert pairs.positive.int().tolist() == [[1, 0, 1], [1, 1, 0]]
+    assert not pairs.negative.any()
+
+
+def test_keep_only_ever_leaves_out():
+    same = torch.tensor([[True, False, False]])
+    pairs = Pairs(torch.zeros(1, 3), same, torch.tensor([[False, True, False]]))
+    kept = pairs.keep(positive=~same, negative=torch.ones_like(same))
+
+    assert not kept.positive.any()
+    assert kept.negative.equal(pairs.negative)
+
+
+def test_adjacent_puts_the_first_half_beside_the_second():
+    embeddings = torch.tensor([[0.0], [1.0], [2.0], [3.0], [10.0], [2.0]])
+    pairs = adjacent(embeddings, torch.tensor([5, 6, 7, 5, 5, 7]), distance=euclidean)
+
+    assert pairs.distance.tolist() == [[3], [9], [0]]
+    assert pairs.positive.tolist() == [[True], [False], [True]]
+    assert pairs.negative.equal(~pairs.positive)
+
+
+@pytest.mark.parametrize("distance", [euclidean, cosine])
+def test_adjacent_is_a_diagonal_of_between(distance):
+    embeddings, labels = a_batch(12)
+    halves = (*zip(embeddings.chunk(2), labels.chunk(2), strict=True),)
+    whole = between(*halves[0], *halves[1], distance=distance)
+
+    pairs = adjacent(embeddings, labels, distance=distance)
+
+    torch.testing.assert_close(pairs.distance[:, 0], whole.distance.diagonal())
+    assert pairs.positive[:, 0].equal(whole.positive.diagonal())
+
+
+def test_three_parts_are_anchor_positive_and_negative():
+    embeddings = torch.tensor([[0.0], [1.0], [2.0], [5.0], [9.0], [9.0]])
+    pairs = adjacent(embeddings, torch.tensor([5, 6, 5, 6, 7, 7]), distance=euclidean, parts=3)
+
+    assert pairs.distance.tolist() == [[2, 9], [4, 8]]
+    assert pairs.positive.tolist() == [[True, False]] * 2
+
+
+@pytest.mark.parametrize(("pairing", "parts"), [(adjacent_pairs, 2), (adjacent_triplets, 3)])
+def test_adjacent_parts_must_be_equal(pairing, parts):
+    with pytest.raises(ValueError, match=f"a batch of {parts} equal parts.*got 5 rows"):
+        pairing(nearness, *a_batch(5), distance=euclidean)
+
+
+@pytest.mark.parametrize("pairing", [adjacent_pairs, adjacent_triplets])
+def test_an_empty_batch_has_no_adjacent_pairs(pairing):
+    terms = pairing(nearness, *a_batch(0), distance=euclidean)
+
+    assert terms.count.tolist() == [0, 0]
+    assert terms.mean() == 0
+
+
+@pytest.mark.parametrize("pairing", [adjacent_pairs, adjacent_triplets])
+def test_adjacent_pairs_have_no_references(pairing):
+    with pytest.raises(ValueError, match="got references; use pairing=all_pairs"):
+        pairing(nearness, *a_batch(6), distance=euclidean, references=a_batch(6))
+
+
+def test_mean_of_nothing_is_zero_and_parts_have_their_own_mean():
+    terms = Terms(torch.tensor([6.0, 0.0]), torch.tensor([3, 0]))
+
+    assert terms.mean() == 2
+    assert (terms + terms).mean() == 2
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 10, 11, 99])
+@pytest.mark.parametrize("distance", [euclidean, cosine])
+def test_blocks_equal_the_whole_also_where_a_loss_has_several_parts(rows, distance):
+    embeddings, labels = a_batch()
+    references, names = a_batch(7)
+    ends = embeddings, references
+
+    def value_and_gradients(rows: int | None) -> tuple[torch.Tensor, ...]:
+        how = {"distance": distance, "rows": rows}
+        terms = accumulate(nearness, embeddings, labels, references, names, **how)
+        value = (terms.total * torch.tensor([1.0, -3.0])).sum() + terms.mean()
+        return terms.total, terms.count, *torch.autograd.grad(value, ends)
+
+    torch.testing.assert_close(
+        value_and_gradients(rows), value_and_gradients(None), rtol=1e-10, atol=1e-10
+    )
+
+
+def test_blocks_hold_no_more_rows_than_asked():
+    seen = []
+
+    def spy(pairs: Pairs) -> Terms:
+        seen.append(tuple(pairs.distance.shape))
+        return nearness(pairs)
+
+    all_pairs(spy, *a_batch(), distance=euclidean, rows=4).mean().backward()
+
+    assert seen == [(4, 11), (4, 11), (3, 11)]  # each once: nothing is computed again
+
+
+def test_blocks_pass_gradients_to_whatever_else_the_loss_learns():
+    embeddings, labels = a_batch()
+    log_scale = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+
+    def gradients(rows: int | None) -> tuple[torch.Tensor, ...]:
+        scale = log_scale.exp()  # made once, outside of the blocks
+
+        def scaled(pairs: Pairs) -> Terms:
+            return nearness(Pairs(pairs.distance * scale, pairs.positive, pairs.negative))
+
+        value = all_pairs(scaled, embeddings, labels, distance=euclidean, rows=rows).mean()
+        return torch.autograd.grad(value, (embeddings, log_scale))
+
+    torch.testing.assert_close(gradients(4), gradients(None))
+
+
+def test_blocks_need_no_gradient_where_none_is_asked():
+    embeddings, labels = a_batch()
+    frozen = embeddings.detach()
+    whole = all_pairs(nearness, frozen, labels, distance=euclidean)
+    blocks = all_pairs(nearness, frozen, labels, distance=euclidean, rows=3)
+    with torch.no_grad():
+        ungraded = all_pairs(nearness, embeddings, labels, distance=euclidean, rows=3)
+
+    for terms in (blocks, ungraded):
+        assert not terms.total.requires_grad
+        torch.testing.assert_close((terms.total, terms.count), (whole.total, whole.count))
+
+
+def test_blocks_leave_the_gradients_of_others_alone():
+    embeddings, labels = a_batch()
+    all_pairs(nearness, embeddings, labels, distance=euclidean, rows=3)
+
+    assert embeddings.grad is None
+
+
+def test_blocks_refuse_a_second_derivative_instead_of_giving_a_wrong_one():
+    embeddings, labels = a_batch()
+    value = all_pairs(nearness, embeddings, labels, distance=euclidean, rows=3).mean()
+
+    with pytest.raises(RuntimeError, match=r"no second derivative.*leave out rows"):
+        torch.autograd.grad(value, embeddings, create_graph=True)
+
+
+def test_blocks_forget_their_pairs():
+    class Kept:
+        def __init__(self) -> None:
+            self.most, self.sizes = 0, []
+
+        def pack(self, tensor: torch.Tensor) -> torch.Tensor:
+            self.sizes.append(tensor.numel())
+            return tensor
+
+    embeddings, labels = a_batch(200)
+    kept = Kept()
+    with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
+        terms = all_pairs(nearness, embeddings, labels, distance=euclidean, rows=10)
+
+    assert max(kept.sizes) <= 10 * 200
+    assert {s.numel() for s in terms.total.grad_fn.saved_tensors} == {2 * embeddings.numel()}
