@@ -31,13 +31,13 @@ Values = dict[str, Canvas]
 TRAITS = {
     "width": (0.68, 0.84),
     "jaw": (0.02, 0.30),
-    "skin": (0.50, 0.80),
+    "skin": (0.48, 0.76),
     "hair": (0.04, 0.62),
     "hairline": (-0.95, -0.52),
-    "hair_curve": (-0.5, 0.9),
-    "hair_part": (-0.35, 0.35),
+    "hair_curve": (-0.4, 0.8),
+    "hair_part": (-0.3, 0.3),
     "hair_volume": (0.02, 0.20),
-    "hair_length": (-0.5, 1.2),
+    "hair_length": (-0.8, 1.3),
     "ear": (0.10, 0.19),
     "eye_gap": (0.27, 0.38),
     "eye_y": (-0.18, -0.02),
@@ -216,9 +216,12 @@ def _background(face: Values, u: Canvas, v: Canvas, unit: Canvas) -> Canvas:
     canvas = face["ground"] + face["slope"] * (u + v)
     canvas = _over(canvas, _inside(_oval(u, v - 1.95, 1.35, 0.85), unit), face["clothes"])
     wide, volume = face["width"], face["hair_volume"]
-    light = _light(face, u / wide * 0.7, v * 0 + 0.3, 0.6)
+    light = _light(face, u / wide * 0.7, v * 0.5, 0.6)
     crown = _oval(u, v + 0.12, wide + volume, 0.92 + volume)
-    locks = np.maximum(np.abs(u) - wide - volume * 0.8, np.abs(v) - face["hair_length"])
+    # Hanging hair is a box with round corners, from the middle of the head down.
+    over_u = np.maximum(np.abs(u) - wide - volume * 0.8 + 0.25, 0)
+    over_v = np.maximum(v - face["hair_length"] + 0.25, 0)
+    locks = np.sqrt(np.square(over_u) + np.square(over_v)) - 0.25
     canvas = _over(canvas, _inside(np.minimum(crown, locks + (v < 0)), unit), face["hair"] * light)
     neck = np.maximum(np.abs(u) - wide * 0.55, 0.3 - v)
     neck = np.maximum(neck, v - 1.35 + np.square(u) * 0.6)
@@ -256,8 +259,8 @@ def _head(
     skin = skin * _light(face, u / face["width"], v, z)
     line = face["hairline"] + face["hair_curve"] * np.square(x - face["hair_part"])
     front = _inside(y - line, unit, 3.0)
-    shine = 1 + 0.5 * (z - 0.5)
-    skin = _over(skin, front, face["hair"] * shine * face["ambient"])
+    light = _light(face, u / face["width"] * 0.7, v * 0.5, 0.6)
+    skin = _over(skin, front, face["hair"] * light * (0.9 + 0.25 * z))
     return _over(canvas, outline, skin)
 
 
