@@ -162,7 +162,7 @@ def matches(
         >>> people = sl.DrawnFaces(identities=2, pictures=2)
         >>> match = Match("s1", 0.1, "s2", 0.9, threshold=0.4, nearest="s1")
         >>> [ax.get_title() for ax in matches(people.subset([1]), [match], people).axes]
-        ['who is this?\\ns1/2.pgm', '✓ s1\\n0.10 ≤ 0.40', 'next: s2\\n0.90']
+        ['who is this?\\ns1/2', '✓ s1\\n0.10 ≤ 0.40', 'next: s2\\n0.90']
     """
     if len(found) != len(probes):
         msg = (
