@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import traceback
 import warnings
 from collections.abc import Callable
 
@@ -125,6 +126,8 @@ def in_child(work: Callable[[], None]) -> int:
         try:
             work()
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     return child
