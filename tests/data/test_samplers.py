@@ -123,6 +123,13 @@ def test_neither_the_container_nor_the_numbers_of_the_labels_matter(sampler, lab
 
 
 @every_sampler
+def test_numbers_of_another_kind_are_the_same_address(sampler):
+    one, other = sampler(TEN_PEOPLE, seed=5), sampler(TEN_PEOPLE, seed=np.int64(5))
+
+    assert one.batch(3, 1) == other.batch(np.int64(3), np.int64(1))
+
+
+@every_sampler
 def test_one_pass_draws_as_many_pictures_as_there_are(sampler):
     one = sampler(np.arange(1000) // 5)
     pictures = one.rows * one.parts

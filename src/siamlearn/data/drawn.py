@@ -141,12 +141,12 @@ def _draw(
 ) -> npt.NDArray[np.uint8]:
     """The pictures (m, h, w) of these people in these circumstances."""
     key = hashed(address("drawn person", seed), person)
-    face = _values(TRAITS, key) | _values(CIRCUMSTANCES, hashed(key, 1000 + shot))
+    face = _values(TRAITS, key) | _values(CIRCUMSTANCES, hashed(key, 1000 + 2 * shot))
     unit = 0.40 * min(size[0], size[1] * 112 / 92) * face["scale"]
     u, v, x, y, z = _place(face, size, unit)
     canvas = _head(_background(face, u, v, unit), face, u, v, x, y, z, unit)
     canvas = (canvas - 0.5) * face["contrast"] + face["brightness"] + 0.5
-    canvas += face["noise"] * _noise(hashed(key, 2000 + shot), size)
+    canvas += face["noise"] * _noise(hashed(key, 1001 + 2 * shot), size)
     pictures: npt.NDArray[np.uint8] = np.rint(canvas.clip(0, 1) * 255).astype(np.uint8)
     return pictures
 

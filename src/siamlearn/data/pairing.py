@@ -137,7 +137,7 @@ class HardNegatives:
             raise ValueError(msg)
         # Nobody may run out of neighbours: who has most pictures has fewest others.
         self.nearest = min(nearest, len(self.identities.code) - int(self.identities.count.max()))
-        self.distance, self.seed = distance, seed
+        self.distance, self.seed = distance, int(seed)
         self.random = RandomNegatives(self.identities, seed=seed)
         self.turns = Turns(self.identities, name="hard negatives", seed=seed)
         self.neighbours: Tensor | None = None

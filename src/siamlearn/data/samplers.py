@@ -43,6 +43,13 @@ class BatchSampler(Sampler[list[int]], ABC):
 
     Raises:
         ValueError: where a number is below its least value.
+
+    Example:
+        >>> class InOrder(BatchSampler):
+        ...     def plan(self, epoch, numbers):
+        ...         return numbers[:, None, None] * self.rows + np.arange(self.rows)
+        >>> list(InOrder(rows=3, parts=1, batches=2, rank=1, ranks=2))
+        [[1, 2], [4, 5]]
     """
 
     def __init__(self, *, rows: int, parts: int, batches: int, rank: int, ranks: int) -> None:
@@ -65,19 +72,20 @@ class BatchSampler(Sampler[list[int]], ABC):
 
     def batch(self, epoch: int, number: int) -> list[int]:
         """The global batch of this number, from zero: the shares of all ranks."""
-        batch: list[int] = self.plan(epoch, np.array([number])).ravel().tolist()
+        batch: list[int] = self.plan(int(epoch), np.array([number])).ravel().tolist()
         return batch
 
     def share(self, epoch: int, number: int) -> list[int]:
         """What this rank has of the global batch of this number."""
-        share: list[int] = self.plan(epoch, np.array([number]))[:, :, self._mine].ravel().tolist()
+        batch = self.plan(int(epoch), np.array([number]))
+        share: list[int] = batch[:, :, self._mine].ravel().tolist()
         return share
 
     def __len__(self) -> int:
         return self.batches
 
     def __iter__(self) -> Iterator[list[int]]:
-        epoch, start = self.epoch, self.start
+        epoch, start = int(self.epoch), self.start
         block = max(1, BLOCK // (self.rows * self.parts))
         for first in range(start, self.batches, block):
             numbers = np.arange(first, min(first + block, self.batches))
@@ -93,7 +101,7 @@ class BatchSampler(Sampler[list[int]], ABC):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on from where `state_dict` was taken."""
-        self.epoch, self.start = state["epoch"], state["start"]
+        self.epoch, self.start = int(state["epoch"]), int(state["start"])
 
     @property
     def _mine(self) -> slice:
@@ -239,7 +247,7 @@ class TripletSampler(BatchSampler):
         if batches is None:
             batches = -(-len(self.identities.code) // (3 * triplets))
         super().__init__(rows=triplets, parts=3, batches=batches, rank=rank, ranks=ranks)
-        self.seed = seed
+        self.seed = int(seed)
 
     def plan(self, epoch: int, numbers: Integers) -> Integers:
         """The global batches of these numbers, as pictures (b, 3, triplets)."""

@@ -82,6 +82,11 @@ class Identities:
         order: all pictures, those of an identity side by side.
         first: for each identity, where its pictures begin in ``order``.
         count: for each identity, how many pictures it has.
+
+    Example:
+        >>> faces = Identities.of([7, -2, 7])
+        >>> faces.code, faces.count
+        (array([1, 0, 1]), array([1, 2]))
     """
 
     code: Integers
@@ -203,7 +208,7 @@ class Turns:
         seed: int = 0,
     ) -> None:
         self.identities, self.together, self.images = identities, together, images
-        self.name, self.seed = name, seed
+        self.name, self.seed = name, int(seed)
         # After so many cycles a group ends where a permutation does: a round depends on nothing.
         self._cycles = lcm(len(identities), together) // len(identities)
         self._rounds = max(1, BLOCK // (len(identities) * self._cycles))
