@@ -41,7 +41,7 @@ copybutton_prompt_is_regexp = True
 copybutton_only_copy_prompt_lines = True
 
 # Reference: names from __all__, in the order of the source, types as they are written.
-autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
+autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
@@ -50,6 +50,7 @@ python_maximum_signature_line_length = 80
 napoleon_numpy_docstring = False
 napoleon_custom_sections = ["Source"]
 napoleon_use_rtype = False
+napoleon_use_ivar = True
 
 # The examples in docstrings are run by the tests; here, only the pages' own directives.
 doctest_test_doctest_blocks = ""

@@ -33,4 +33,5 @@ def pictures(
             taken.add(path)
             shown.append(block_vars["image_path_iterator"].next())
             shutil.copy(path, shown[-1])
-    return figure_rst(shown, gallery_conf["src_dir"])
+    # One call each: figures of one call would be small, and side by side.
+    return "\n".join(figure_rst([path], gallery_conf["src_dir"]) for path in shown)

@@ -105,7 +105,8 @@ def distance_histogram(report: Report, *, bins: int = 60, ax: Axes | None = None
 
     Example:
         >>> import siamlearn as sl
-        >>> report = sl.evaluate(sl.embed(torch.nn.Flatten(), sl.DrawnFaces(3, 4)), baselines=False)
+        >>> found = sl.embed(torch.nn.Flatten(), sl.DrawnFaces(3, 4))
+        >>> report = sl.evaluate(found, baselines=False)
         >>> distance_histogram(report).get_title()
         'Distances of pairs'
     """
@@ -143,7 +144,8 @@ def roc(report: Report, *, log: bool = False, ax: Axes | None = None) -> Axes:
 
     Example:
         >>> import siamlearn as sl
-        >>> report = sl.evaluate(sl.embed(torch.nn.Flatten(), sl.DrawnFaces(3, 4)), baselines=False)
+        >>> found = sl.embed(torch.nn.Flatten(), sl.DrawnFaces(3, 4))
+        >>> report = sl.evaluate(found, baselines=False)
         >>> roc(report, log=True).get_xscale()
         'log'
     """
@@ -173,7 +175,8 @@ def det(report: Report, *, ax: Axes | None = None) -> Axes:
 
     Example:
         >>> import siamlearn as sl
-        >>> report = sl.evaluate(sl.embed(torch.nn.Flatten(), sl.DrawnFaces(3, 4)), baselines=False)
+        >>> found = sl.embed(torch.nn.Flatten(), sl.DrawnFaces(3, 4))
+        >>> report = sl.evaluate(found, baselines=False)
         >>> det(report).get_yscale()
         'log'
 
@@ -202,7 +205,8 @@ def precision_recall(report: Report, *, ax: Axes | None = None) -> Axes:
 
     Example:
         >>> import siamlearn as sl
-        >>> report = sl.evaluate(sl.embed(torch.nn.Flatten(), sl.DrawnFaces(3, 4)), baselines=False)
+        >>> found = sl.embed(torch.nn.Flatten(), sl.DrawnFaces(3, 4))
+        >>> report = sl.evaluate(found, baselines=False)
         >>> precision_recall(report).get_ylabel()
         'precision'
     """
@@ -230,7 +234,8 @@ def accuracy(report: Report, *, ax: Axes | None = None) -> Axes:
 
     Example:
         >>> import siamlearn as sl
-        >>> report = sl.evaluate(sl.embed(torch.nn.Flatten(), sl.DrawnFaces(3, 4)), baselines=False)
+        >>> found = sl.embed(torch.nn.Flatten(), sl.DrawnFaces(3, 4))
+        >>> report = sl.evaluate(found, baselines=False)
         >>> accuracy(report).get_xlabel()
         'threshold'
     """
@@ -267,7 +272,8 @@ def cmc(report: Report, *, ax: Axes | None = None) -> Axes:
 
     Example:
         >>> import siamlearn as sl
-        >>> report = sl.evaluate(sl.embed(torch.nn.Flatten(), sl.DrawnFaces(3, 4)), baselines=False)
+        >>> found = sl.embed(torch.nn.Flatten(), sl.DrawnFaces(3, 4))
+        >>> report = sl.evaluate(found, baselines=False)
         >>> cmc(report).get_xlabel()
         'rank'
     """

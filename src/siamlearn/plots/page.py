@@ -41,7 +41,8 @@ def overview(
     Example:
         >>> import torch
         >>> import siamlearn as sl
-        >>> report = sl.evaluate(sl.embed(torch.nn.Flatten(), sl.DrawnFaces(3, 4)), baselines=False)
+        >>> found = sl.embed(torch.nn.Flatten(), sl.DrawnFaces(3, 4))
+        >>> report = sl.evaluate(found, baselines=False)
         >>> [ax.get_title(loc="left").split()[-1] for ax in overview(report).axes]
         ['pairs', 'ROC', 'Accuracy', '(CMC)']
     """
