@@ -276,8 +276,10 @@ def test_an_empty_block_costs_nothing_with_finite_gradient(loss, q, r, rows):
 )
 def test_corner_cases_have_finite_values_and_gradients(loss, distance, rows, embeddings, labels):
     embeddings = torch.tensor(embeddings, requires_grad=True)
-    cost = value(loss, embeddings, torch.tensor(labels), distance=distance, rows=rows)
-    cost.backward()
+    # Also on the way there: who looks for a NaN of their own must not be stopped at ours.
+    with torch.autograd.set_detect_anomaly(True):
+        cost = value(loss, embeddings, torch.tensor(labels), distance=distance, rows=rows)
+        cost.backward()
 
     assert cost.isfinite()
     assert cost >= 0

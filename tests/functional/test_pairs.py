@@ -157,6 +157,23 @@ def test_blocks_pass_gradients_to_whatever_else_the_loss_learns():
     torch.testing.assert_close(gradients(4), gradients(None))
 
 
+def test_blocks_find_also_what_only_some_of_them_learn():
+    embeddings, labels = a_batch()
+    scale = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+
+    def late(pairs: Pairs) -> Terms:
+        factor = scale if pairs.positive[0, -1] else 1.0  # true in the middle block only
+        return nearness(Pairs(pairs.distance * factor, pairs.positive, pairs.negative))
+
+    def slope(rows: int | None) -> torch.Tensor:
+        value = all_pairs(late, embeddings, labels, distance=euclidean, rows=rows).mean()
+        return torch.autograd.grad(value, scale)[0]
+
+    starts = [bool(labels[start] == labels[-1]) for start in (0, 4, 8)]
+    assert starts == [False, True, False]
+    assert slope(4) != 0
+
+
 def test_blocks_need_no_gradient_where_none_is_asked():
     embeddings, labels = a_batch()
     frozen = embeddings.detach()

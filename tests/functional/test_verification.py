@@ -227,12 +227,14 @@ def test_thresholds_give_the_same_rates_when_applied_again(pairs, dtype, fmr):
 
 @every_dtype
 def test_a_threshold_between_neighbouring_floats_does_not_round_to_the_upper(dtype):
-    low = torch.ones(5, dtype=dtype)
-    high = low.nextafter(torch.tensor(2.0, dtype=dtype))
-
-    assert best_threshold(low, high)[0] == 1
-    for threshold in (best_threshold(low, high)[1], equal_error_rate(low, high)[1]):
-        assert rates_at(low, high, threshold) == (0, 0)
+    two = torch.tensor(2.0, dtype=dtype)
+    one = torch.ones(5, dtype=dtype)
+    above = one.nextafter(two)
+    # Halfway rounds to the even one of the two floats: to the lower first, then to the upper.
+    for low, high in ((one, above), (above, above.nextafter(two))):
+        assert best_threshold(low, high)[0] == 1
+        for threshold in (best_threshold(low, high)[1], equal_error_rate(low, high)[1]):
+            assert rates_at(low, high, threshold) == (0, 0)
 
 
 @given(pairs=distances())

@@ -133,6 +133,19 @@ def test_a_miner_chooses_the_pairs_that_count(loss):
         )
 
 
+@pytest.mark.parametrize(("rows", "blocks"), [(None, [12]), (5, [5, 5, 2])])
+def test_rows_bound_the_blocks(rows, blocks):
+    seen = []
+
+    def spy(pairs: Pairs) -> Pairs:
+        seen.append(len(pairs.distance))
+        return pairs
+
+    ContrastiveLoss(miner=spy, rows=rows)(*a_batch()).backward()
+
+    assert seen == blocks
+
+
 @every_loss
 def test_the_distance_is_a_choice(loss):
     embeddings, labels = a_batch()

@@ -59,12 +59,12 @@ def triplet(pairs: Pairs, *, margin: float = 0.2) -> Terms:
         tensor(0.1000)
 
     Source:
-        Schroff, Kalenichenko, Philbin: FaceNet, CVPR 2015, eq. 2, on plain instead of squared
+        Schroff, Kalenichenko, Philbin: FaceNet, CVPR 2015, sec. 3.1, on plain instead of squared
         distances (pass ``squared_euclidean`` for those); the mean over non-zero triplets:
         Hermans, Beyer, Leibe: In Defense of the Triplet Loss, arXiv:1703.07737, sec. 2.
     """
     nearest_first = pairs.distance.masked_fill(~pairs.negative, torch.inf).sort(dim=-1).values
-    running = F.pad(nearest_first.masked_fill(nearest_first.isinf(), 0).cumsum(dim=-1), (1, 0))
+    running = F.pad(nearest_first.cumsum(dim=-1), (1, 0))
     reach = pairs.distance + margin
     within = torch.searchsorted(nearest_first.detach(), reach.detach())
     loss = within * reach - running.gather(-1, within)
@@ -132,5 +132,6 @@ def _masked_logsumexp(
     logits: Float[Tensor, "q r"], mask: Bool[Tensor, "q r"]
 ) -> Float[Tensor, " q"]:
     """Logsumexp of each row over the masked entries; very low, but finite, where none is."""
-    # Filling with -inf instead would make the gradient of an empty row NaN.
+    # With -inf instead, the slope of an empty row would be NaN until the mask drops it, and
+    # anomaly detection would stop there.
     return logits.masked_fill(~mask, torch.finfo(logits.dtype).min).logsumexp(dim=-1)

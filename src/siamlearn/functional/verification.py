@@ -164,8 +164,8 @@ def equal_error_rate(
         (0.25, 0.4)
 
     Source:
-        The rates: ISO/IEC 19795-1:2021. The straight lines: Fawcett, An introduction to ROC
-        analysis, Pattern Recognition Letters 27, 2006, sec. 6.
+        The rates: ISO/IEC 19795-1:2021. The straight lines: Fawcett: An introduction to ROC
+        analysis, Pattern Recognition Letters 27, 2006, on equally scored instances.
     """
     curve = rates(genuine, impostor)
     # The gap shrinks at every distance that was seen, from 1 down to -1.
@@ -311,7 +311,7 @@ def d_prime(genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]) -> Floa
 
     Source:
         Green, Swets: Signal Detection Theory and Psychophysics, 1966; with two spreads, their
-        mean square is taken: Daugman, IEEE Trans. Circuits and Systems 14, 2004, eq. 6.
+        mean square is taken, as by Daugman: How Iris Recognition Works, IEEE TCSVT 14, 2004.
     """
     _check(genuine=genuine, impostor=impostor)
     genuine, impostor = genuine.double(), impostor.double()
