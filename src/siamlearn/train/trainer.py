@@ -93,7 +93,7 @@ class Trainer:
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device)
-        self.net = net.to(self.device)
+        self.net = channels_last(net.to(self.device))
         self.criterion = loss.to(self.device) if isinstance(loss, nn.Module) else loss
         self.optimizer, self.schedule, self.augment = optimizer, schedule, augment
         self.callbacks = (Progress(),) if callbacks is None else tuple(callbacks)
@@ -277,7 +277,9 @@ class Trainer:
 
     def _floats(self, images: Tensor) -> Tensor:
         images = images.to(self.device, non_blocking=True)
-        return images.div(255) if images.dtype == torch.uint8 else images
+        if images.dtype != torch.uint8:
+            return images
+        return images.to(torch.get_default_dtype()).div_(255)
 
     def _forward(self, images: Tensor, labels: Tensor) -> Tensor:
         with self._autocast():
@@ -338,3 +340,12 @@ class Trainer:
     def _call(self, hook: str) -> None:
         for callback in self.callbacks:
             getattr(callback, hook)(self)
+
+
+def channels_last(net: nn.Module) -> nn.Module:
+    """The net with its convolutions' weights in the memory order that is a third faster."""
+    for parameter in net.parameters():
+        if parameter.ndim == 4:
+            # contiguous() would leave a convolution of one channel as it is, and slow.
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
+    return net

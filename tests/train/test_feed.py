@@ -1,0 +1,168 @@
+"""Batches by address: the same ones from any place, with or without workers."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    Sampler,
+    TensorDataset,
+)
+
+from siamlearn.data.samplers import PairSampler
+from siamlearn.train.feed import Feed
+from siamlearn.train.randomness import kept_generators
+
+
+@pytest.fixture(autouse=True)
+def _kept():
+    with kept_generators():
+        yield
+
+
+def numbers(n=12):
+    return TensorDataset(torch.arange(n).float(), torch.arange(n))
+
+
+class Lazy(Sampler):
+    """Draws as it goes, and from the global generators."""
+
+    def __len__(self):
+        return 6
+
+    def __iter__(self):
+        for _ in range(6):
+            yield [int(torch.randint(12, ())), int(np.random.randint(12))]
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        for _ in range(12):
+            yield torch.rand(()), torch.tensor(0)
+
+
+class Drawn:
+    """An iterable that draws its batches, and knows no length."""
+
+    def __iter__(self):
+        for _ in range(6):
+            yield torch.rand(2), torch.tensor([0, 0])
+
+
+SOURCES = {
+    "ours": lambda: DataLoader(
+        numbers(), batch_sampler=PairSampler(torch.arange(12) % 4, pairs=1, batches=6)
+    ),
+    "shuffled": lambda: DataLoader(numbers(), batch_size=2, shuffle=True),
+    "own generator": lambda: DataLoader(
+        numbers(), batch_size=2, shuffle=True, generator=torch.Generator().manual_seed(3)
+    ),
+    "sampler's generator": lambda: DataLoader(
+        numbers(),
+        batch_sampler=BatchSampler(
+            RandomSampler(numbers(), generator=torch.Generator().manual_seed(3)), 2, False
+        ),
+    ),
+    "lazy": lambda: DataLoader(numbers(), batch_sampler=Lazy()),
+    "workers": lambda: DataLoader(numbers(), batch_size=2, shuffle=True, num_workers=2),
+    "persistent": lambda: DataLoader(
+        numbers(), batch_size=2, shuffle=True, num_workers=2, persistent_workers=True
+    ),
+    "stream": lambda: DataLoader(Stream(), batch_size=2),
+    "list": lambda: list(SOURCES["ours"]()),
+    "iterable": lambda: Drawn(),
+}
+
+
+def images(feed, epoch, start=0, pollute=False):
+    seen = []
+    for batch in feed.batches(epoch, start=start):
+        seen.append(batch.images.tolist())
+        if pollute:
+            torch.rand(7)
+            np.random.rand(3)
+    return seen
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_any_place_of_any_epoch_gives_the_same_batches(kind):
+    whole = Feed(SOURCES[kind](), seed=1)
+    epochs = [images(whole, epoch) for epoch in range(2)]
+    assert len(epochs[0]) == 6
+    if kind != "list":
+        assert epochs[0] != epochs[1]
+    entered = Feed(SOURCES[kind](), seed=1)
+    torch.rand(5)
+    for epoch, start in [(1, 4), (0, 0), (1, 1), (0, 6)]:
+        assert images(entered, epoch, start, pollute=True) == epochs[epoch][start:]
+
+
+@pytest.mark.parametrize("kind", ["shuffled", "own generator", "lazy", "stream", "iterable"])
+def test_another_seed_gives_others(kind):
+    assert images(Feed(SOURCES[kind](), seed=1), 0) != images(Feed(SOURCES[kind](), seed=2), 0)
+
+
+def test_our_batches_are_those_of_the_sampler(tiny):
+    pictures = tiny.pictures()
+    sampler = PairSampler(pictures.labels, pairs=3, batches=5)
+    batches = list(Feed(DataLoader(pictures, batch_sampler=sampler), seed=0).batches(3, start=2))
+    for k, batch in enumerate(batches, start=2):
+        assert batch.indices == sampler.batch(3, k)
+        assert torch.equal(batch.images, pictures.pixels[batch.indices])
+        assert torch.equal(batch.labels, pictures.labels[batch.indices])
+    assert len(batches) == 3
+
+
+def test_a_collate_function_of_ones_own_is_called(tiny):
+    def halved(items):
+        return torch.stack([pixels / 2 for pixels, _ in items]), torch.tensor([y for _, y in items])
+
+    loader = DataLoader(tiny.pictures(), batch_size=3, collate_fn=halved)
+    first = next(Feed(loader, seed=0).batches(0))
+    assert torch.equal(first.images, tiny.pictures().pixels[:3] / 2)
+    assert list(first.indices) == [0, 1, 2]
+
+
+def test_a_transform_draws_by_picture_and_epoch_and_not_by_batch(tiny):
+    jittered = tiny.batches().dataset
+    one, two = (DataLoader(jittered, batch_size=size) for size in (3, 4))
+    by_three = torch.cat([batch.images for batch in Feed(one, seed=0).batches(1)])
+    by_four = torch.cat([batch.images for batch in Feed(two, seed=0).batches(1)])
+    other_epoch = torch.cat([batch.images for batch in Feed(two, seed=0).batches(2)])
+    assert torch.equal(by_three, by_four)
+    assert not torch.equal(by_four, other_epoch)
+
+
+def test_length_is_known_or_none():
+    assert Feed(SOURCES["shuffled"](), seed=0).length == 6
+    assert Feed(SOURCES["iterable"](), seed=0).length is None
+    assert Feed(SOURCES["stream"](), seed=0).length is None
+
+
+def test_pictures_are_named_or_numbered(tiny):
+    named = Feed(DataLoader(tiny.pictures(), batch_size=2), seed=0)
+    assert named.described(next(named.batches(0))) == "pictures p0/0.png, p0/1.png"
+    numbered = Feed(DataLoader(numbers(), batch_size=2), seed=0)
+    assert numbered.described(next(numbered.batches(0, start=1))) == "pictures 2, 3"
+
+
+@pytest.mark.parametrize(
+    ("item", "kind"),
+    [
+        (torch.zeros(3), "Tensor"),
+        ((torch.zeros(3), [0, 1, 2]), "tuple of Tensor, list"),
+        ((torch.zeros(3),), "tuple of Tensor"),
+        (7, "int"),
+    ],
+)
+def test_what_is_no_batch_is_refused(item, kind):
+    with pytest.raises(ValueError, match=rf"\(images, labels\), but one is a {kind}$"):
+        next(Feed([item], seed=0).batches(0))
+
+
+def test_a_loader_of_single_pictures_is_refused():
+    with pytest.raises(ValueError, match="batch_size=None"):
+        Feed(DataLoader(numbers(), batch_size=None), seed=0)
