@@ -1,11 +1,18 @@
-"""Proof 1: a run that is resumed at any step ends with the same bits."""
+"""Proof 1: a run that is resumed at any step ends with the same bits, and no other is resumed."""
 
 import pytest
 import torch
 
+from siamlearn.nn.losses import ContrastiveLoss
 from siamlearn.train.callbacks import EarlyStopping
-from siamlearn.train.checkpoint import checkpoints
+from siamlearn.train.checkpoint import (
+    CheckpointError,
+    CorruptCheckpointError,
+    checkpoints,
+    is_whole,
+)
 from siamlearn.train.keeping import Checkpoint
+from siamlearn.train.trainer import Trainer
 
 EPOCHS = 2
 
@@ -49,3 +56,111 @@ def test_workers_and_resuming_with_them_change_nothing(tiny, tmp_path):
         resumed = made(1, tmp_path / f"from {place.name}")
         resumed.fit(tiny.batches(workers=2), epochs=EPOCHS, resume=place)
         assert tiny.digest(resumed) == tiny.digest(whole), place.name
+
+
+@pytest.fixture
+def kept(tiny, tmp_path):
+    """A run of seven steps, of which the last three are kept."""
+    tiny.trainer(callbacks=[Checkpoint(tmp_path / "run" / "checkpoints", steps=1)]).fit(
+        tiny.batches(), epochs=1
+    )
+    return tmp_path / "run" / "checkpoints"
+
+
+def resume(trainer, tiny, path):
+    return trainer.fit(tiny.batches(), epochs=1, resume=path)
+
+
+def test_a_run_its_checkpoints_and_one_of_them_can_be_resumed(tiny, kept):
+    for path in (kept.parent, kept, kept / "step-0000000007", str(kept)):
+        assert resume(tiny.trainer(), tiny, path).step == 7
+    assert resume(tiny.trainer(), tiny, kept / "step-0000000006").step == 7
+
+
+def test_the_log_and_where_it_stood_come_back(tiny, kept):
+    trainer = resume(tiny.trainer(first=1), tiny, kept)
+    assert (trainer.epoch, trainer.step, trainer.batch) == (1, 7, 0)
+    assert [row["step"] for row in trainer.log] == [7]
+
+
+def other_shape(tiny):
+    net = tiny.net()
+    net[5] = torch.nn.Linear(48, 8)
+    optimizer, schedule = tiny.sgd(list(net.parameters()))
+    return Trainer(
+        net, ContrastiveLoss(), optimizer, schedule=schedule, seed=5, device="cpu", callbacks=()
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (lambda tiny: tiny.trainer(seed=6), "its seed is 5, and this trainer's is 6"),
+        (
+            other_shape,
+            r"its net: 5.weight is float32 \(4, 48\), and this trainer's is float32 \(8, 48\)",
+        ),
+        (lambda tiny: tiny.trainer(tiny.adamw), "its optimizer is SGD, and this trainer's is Adam"),
+        (lambda tiny: tiny.trainer(average=0.5), "its average is None, and this trainer's is 0.5"),
+    ],
+)
+def test_another_run_is_refused_with_both_values_and_the_trainer_untouched(tiny, kept, made, says):
+    trainer = made(tiny)
+    before = tiny.digest(trainer)
+    with pytest.raises(CheckpointError, match=says):
+        resume(trainer, tiny, kept)
+    assert tiny.digest(trainer) == before
+
+
+def test_another_grouping_of_parameters_is_refused(tiny, kept):
+    net = tiny.net()
+    first, *others = net.parameters()
+    optimizer, schedule = tiny.sgd([{"params": [first]}, {"params": others}])
+    trainer = Trainer(
+        net, ContrastiveLoss(), optimizer, schedule=schedule, seed=5, device="cpu", callbacks=()
+    )
+    with pytest.raises(CheckpointError, match=r"groups is \[6\], and this trainer's is \[1, 5\]"):
+        resume(trainer, tiny, kept)
+
+
+def test_other_settings_are_taken_with_a_warning(tiny, kept):
+    with pytest.warns(UserWarning, match="accumulate was 1 and is 3"):
+        resume(tiny.trainer(accumulate=3), tiny, kept)
+
+
+def test_a_state_that_nobody_takes_is_named(tiny, tmp_path):
+    callbacks = [EarlyStopping("loss"), Checkpoint(tmp_path)]
+    tiny.trainer(callbacks=callbacks).fit(tiny.batches(), epochs=1)
+    with pytest.warns(UserWarning, match="a state of EarlyStopping, which is not here"):
+        resume(tiny.trainer(callbacks=[Checkpoint(tmp_path)]), tiny, tmp_path)
+
+
+def test_two_callbacks_of_a_kind_get_each_its_own_state(tiny, tmp_path):
+    def made():
+        return [EarlyStopping("loss"), EarlyStopping("lr"), Checkpoint(tmp_path)]
+
+    tiny.trainer(callbacks=made()).fit(tiny.batches(), epochs=1)
+    trainer = resume(tiny.trainer(callbacks=made()), tiny, tmp_path)
+    first, second, _ = trainer.callbacks
+    assert (first.best, second.best) == (trainer.log[0]["loss"], trainer.log[0]["lr"])
+
+
+def test_a_spoilt_latest_is_skipped_and_a_spoilt_one_that_was_asked_for_is_not(tiny, kept):
+    spoilt = kept / "step-0000000007" / "train.safetensors"
+    spoilt.write_bytes(spoilt.read_bytes()[:-1])
+    with pytest.raises(
+        CorruptCheckpointError,
+        match=r"train\.safetensors has .*; the last other checkpoint that is whole is .*06$",
+    ):
+        resume(tiny.trainer(), tiny, spoilt.parent)
+    with pytest.warns(UserWarning, match=r"skipped a corrupt checkpoint: .*train\.safetensors"):
+        trainer = resume(tiny.trainer(callbacks=[Checkpoint(kept)]), tiny, kept)
+    assert trainer.step == 7
+    assert is_whole(spoilt.parent)  # it was made again, and replaced
+
+
+def test_nothing_to_resume_from_is_an_error_or_a_beginning(tiny, tmp_path):
+    with pytest.raises(CheckpointError, match=r"there is no folder .*; leave resume out"):
+        resume(tiny.trainer(), tiny, tmp_path / "nowhere")
+    with pytest.warns(UserWarning, match="has no checkpoints yet: training starts from the"):
+        assert resume(tiny.trainer(), tiny, tmp_path).step == 7

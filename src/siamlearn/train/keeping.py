@@ -99,10 +99,12 @@ class Checkpoint(Callback):
             self._retire()
 
     def state_dict(self) -> dict[str, Any]:
+        if self.best is None:
+            return {}
         return {"best_value": self.best_value, "best_step": self.best_step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best_value, self.best_step = state["best_value"], state["best_step"]
+        self.best_value, self.best_step = state.get("best_value"), state.get("best_step")
 
     def _improved(self, trainer: Trainer) -> bool:
         now = None if self.best is None else logged(trainer, self.best)
