@@ -1,1 +1,100 @@
-"""Metric learning: from a folder of pictures to "who is this, and how sure are you?"."""
+"""Metric learning: from a folder of pictures to "who is this, and how sure are you?".
+
+The names stand in the order of the line that a picture takes: data, nets, losses, training,
+embeddings, evaluation, the gallery that answers.
+"""
+
+from siamlearn import functional, plots
+from siamlearn.baselines import pca, pca_lda, pixels
+from siamlearn.data import protocols
+from siamlearn.data.att_faces import ATTFaces, find_att_faces
+from siamlearn.data.drawn import DrawnFaces
+from siamlearn.data.image_set import ImageSet
+from siamlearn.data.images import from_arrays, from_csv, from_folder, from_torchvision, read_image
+from siamlearn.data.pairing import HardNegatives, ListedPairs, RandomNegatives, RandomPositives
+from siamlearn.data.samplers import BalancedSampler, PairSampler, TripletSampler
+from siamlearn.data.transforms import Augment
+from siamlearn.embeddings import Embeddings, embed
+from siamlearn.evaluation import Report, evaluate
+from siamlearn.fitting import Run, fit
+from siamlearn.functional.distances import cosine, euclidean, squared_euclidean
+from siamlearn.functional.pairs import adjacent_pairs, adjacent_triplets, all_pairs
+from siamlearn.gallery import Gallery, Match, Verdict
+from siamlearn.nn.losses import ContrastiveLoss, InfoNCELoss, PairLoss, SupConLoss, TripletLoss
+from siamlearn.nn.nets import ConvBlock, EmbeddingNet, NetConfig
+from siamlearn.operating import OperatingPoint
+from siamlearn.train.callbacks import Callback, EarlyStopping
+from siamlearn.train.checkpoint import CheckpointError
+from siamlearn.train.evaluating import Evaluate, Plots
+from siamlearn.train.keeping import Checkpoint
+from siamlearn.train.reporting import LogCSV, LogLines, Progress, Summary, TensorBoard
+from siamlearn.train.runs import new_run_folder, read_config, write_config
+from siamlearn.train.trainer import Trainer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ATTFaces",
+    "Augment",
+    "BalancedSampler",
+    "Callback",
+    "Checkpoint",
+    "CheckpointError",
+    "ContrastiveLoss",
+    "ConvBlock",
+    "DrawnFaces",
+    "EarlyStopping",
+    "EmbeddingNet",
+    "Embeddings",
+    "Evaluate",
+    "Gallery",
+    "HardNegatives",
+    "ImageSet",
+    "InfoNCELoss",
+    "ListedPairs",
+    "LogCSV",
+    "LogLines",
+    "Match",
+    "NetConfig",
+    "OperatingPoint",
+    "PairLoss",
+    "PairSampler",
+    "Plots",
+    "Progress",
+    "RandomNegatives",
+    "RandomPositives",
+    "Report",
+    "Run",
+    "Summary",
+    "SupConLoss",
+    "TensorBoard",
+    "Trainer",
+    "TripletLoss",
+    "TripletSampler",
+    "Verdict",
+    "__version__",
+    "adjacent_pairs",
+    "adjacent_triplets",
+    "all_pairs",
+    "cosine",
+    "embed",
+    "euclidean",
+    "evaluate",
+    "find_att_faces",
+    "fit",
+    "from_arrays",
+    "from_csv",
+    "from_folder",
+    "from_torchvision",
+    "functional",
+    "new_run_folder",
+    "pca",
+    "pca_lda",
+    "pixels",
+    "plots",
+    "protocols",
+    "read_config",
+    "read_image",
+    "squared_euclidean",
+    "write_config",
+]

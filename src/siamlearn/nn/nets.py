@@ -13,9 +13,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from siamlearn.nn.whitening import Whitening
+
 __all__ = ["ConvBlock", "EmbeddingNet", "NetConfig"]
 
 Shape = tuple[int, int, int]
+
+THUMBNAIL = 128  # length of what is made of a thumbnail, where no length is asked for
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,21 @@ class NetConfig:
     Args:
         input: channels, height and width of the pictures.
         blocks: in the order that a picture passes them.
-        embedding: length of the embedding; None gives what the last block gives, flattened.
-        dropout: chance of a value to be dropped before the linear layer to the embedding.
+        embedding: length of the learned embedding; None gives what the last block gives,
+            flattened, and 128 numbers from a thumbnail.
+        dropout: chance of a value to be dropped before a linear layer to the embedding.
+        thumbnail: height and width, in pixels, of a shrunken copy of the picture, of which one
+            linear layer makes the second half of the learned embedding. It sees what is broad
+            and plain (hair, tone, outline), needs few identities to learn that, and errs on
+            other pictures than the blocks do. None leaves it out.
         standardize: shift and scale each picture to mean 0 and contrast 1 first, so that
             neither brightness nor contrast of the light matters.
-        unit_length: scale every embedding to length 1.
+        whitened: height and width of another shrunken copy, whose `Whitening` stands behind the
+            learned embedding. It is not trained but computed, by ``fit`` when training is over,
+            and is zero before. None leaves it out.
+        mirror: outside training, embed a picture and its mirror image, and take the mean.
+        unit_length: scale the learned embedding (with a thumbnail: each of its two parts first)
+            to length 1.
 
     Raises:
         ValueError: a block shrinks the picture to nothing; the message says which.
@@ -109,7 +123,10 @@ class NetConfig:
     blocks: tuple[ConvBlock, ...] = field(default_factory=tuple)
     embedding: int | None = 64
     dropout: float = 0.0
+    thumbnail: tuple[int, int] | None = None
+    whitened: tuple[int, int] | None = None
     standardize: bool = False
+    mirror: bool = False
     unit_length: bool = True
 
     def __post_init__(self) -> None:
@@ -121,6 +138,9 @@ class NetConfig:
             raise ValueError(msg)
         if not 0 <= self.dropout < 1:
             msg = f"dropout must be from 0 to below 1, got {self.dropout}: 1 would leave nothing"
+            raise ValueError(msg)
+        if self.thumbnail is not None and self.embedding is not None and self.embedding % 2:
+            msg = f"with a thumbnail, embedding must be an even number, got {self.embedding}"
             raise ValueError(msg)
         shape = self.input
         for number, block in enumerate(self.blocks, start=1):
@@ -171,6 +191,9 @@ class NetConfig:
             msg = f"there is no preset {name!r}; the presets are {', '.join(sorted(presets))}"
             raise ValueError(msg)
         config = presets[name]() if input is None else presets[name](input)
+        if changes.get("embedding") is not None:
+            # Whoever asks for a length gets that length.
+            config = replace(config, whitened=None)
         return replace(config, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -182,7 +205,11 @@ class NetConfig:
         """The configuration that ``to_dict`` described."""
         blocks = tuple(ConvBlock(**block) for block in values["blocks"])
         channels, height, width = values["input"]
-        return cls(**{**values, "input": (channels, height, width), "blocks": blocks})
+        pairs = {
+            name: None if values[name] is None else tuple(values[name])
+            for name in ("thumbnail", "whitened")
+        }
+        return cls(**values | pairs | {"input": (channels, height, width), "blocks": blocks})
 
 
 def notebook(shape: Shape = (1, 100, 100)) -> NetConfig:
@@ -200,15 +227,30 @@ def notebook(shape: Shape = (1, 100, 100)) -> NetConfig:
 
 
 def small(shape: Shape = (1, 112, 92)) -> NetConfig:
-    halvings = max(1, round((torch.tensor(min(shape[1:])) / 6).log2().item()))
-    widths = [min(24 * 2**i, 128) for i in range(halvings)]
+    _, height, width = shape
+    blocks, channels, shorter = [], 24, min(height, width)
+    while shorter >= 8:
+        blocks.append(ConvBlock(channels, padding=1, pool=2, norm_first=True))
+        channels, shorter = min(2 * channels, 160), shorter // 2
+    blocks.append(ConvBlock(channels, padding=1, norm_first=True))
+    # The last map is kept as it is, narrowed to 16 channels: it tells what is where, which a
+    # linear layer over few identities unlearns.
+    blocks.append(ConvBlock(16, kernel=1, slope=1.0, norm=False))
     return NetConfig(
         input=shape,
-        blocks=tuple(ConvBlock(w, 3, padding=1, pool=2, norm_first=True) for w in widths),
-        embedding=64,
+        blocks=tuple(blocks),
+        embedding=None,
         dropout=0.2,
+        thumbnail=shrunk(height, width, 14),
+        whitened=shrunk(height, width, 28),
         standardize=True,
     )
+
+
+def shrunk(height: int, width: int, longer: int) -> tuple[int, int]:
+    """Height and width divided by the whole number that brings the longer side nearest."""
+    factor = max(1, round(max(height, width) / longer))
+    return max(1, height // factor), max(1, width // factor)
 
 
 @final
@@ -216,14 +258,14 @@ class EmbeddingNet(nn.Module):
     """A net that gives every picture an embedding: blocks of convolutions, then a linear layer.
 
     Takes pictures (n, channels, height, width) as bytes, or as floats from 0 to 1, and gives
-    embeddings (n, d).
+    embeddings (n, d). Pictures of another height and width than ``config.input`` are resized.
 
     Args:
         config: what the net looks like.
 
     Example:
         >>> net = EmbeddingNet(NetConfig.preset("small", input=(1, 56, 46), embedding=32))
-        >>> net(torch.zeros(2, 1, 56, 46, dtype=torch.uint8)).shape
+        >>> net(torch.zeros(2, 1, 112, 92, dtype=torch.uint8)).shape
         torch.Size([2, 32])
     """
 
@@ -232,26 +274,91 @@ class EmbeddingNet(nn.Module):
         self.config = config
         widths = [config.input[0], *(block.channels for block in config.blocks)]
         self.blocks = nn.Sequential(
-            *(block.build(width) for block, width in zip(config.blocks, widths, strict=False))
+            *(block.build(width) for block, width in zip(config.blocks, widths, strict=False)),
+            nn.Flatten(),
         )
-        self.dropout = nn.Dropout(config.dropout)
-        self.head = None if config.embedding is None else nn.Linear(config.flat, config.embedding)
+        self.thumbnail = None
+        self.whitening = None
+        length = config.embedding
+        if config.thumbnail is not None:
+            half = THUMBNAIL if length is None else length // 2
+            length = None if length is None else half
+            pixels = config.input[0] * config.thumbnail[0] * config.thumbnail[1]
+            self.thumbnail = nn.Sequential(
+                nn.AdaptiveAvgPool2d(config.thumbnail),
+                nn.Flatten(),
+                nn.BatchNorm1d(pixels),
+                nn.Dropout(config.dropout),
+                nn.Linear(pixels, half, bias=False),
+            )
+        if length is not None:
+            self.blocks.append(nn.Dropout(config.dropout))
+            self.blocks.append(nn.Linear(config.flat, length))
+        if config.whitened is not None:
+            self.whitening = Whitening(config.whitened, channels=config.input[0])
+        # Convolutions are faster with the channels of a pixel side by side, on every device.
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings of a batch of pictures."""
-        if images.ndim != 4 or images.shape[1:] != self.config.input:
+        if images.ndim != 4 or images.shape[1] != self.config.input[0]:
             msg = (
                 f"this net takes pictures of shape (n, {', '.join(map(str, self.config.input))}), "
-                f"got {tuple(images.shape)}; resize them, or build the net with input=images.shape"
+                f"got {tuple(images.shape)}; build the net with input=images.shape"
             )
             raise ValueError(msg)
+        images = self._prepared(images)
+        learned = self._learned(images)
+        if self.config.mirror and not self.training:
+            learned = (learned + self._learned(images.flip(3))) / 2
+            if self.config.unit_length:
+                learned = F.normalize(learned, dim=1)
+        if self.whitening is None:
+            return learned
+        return torch.cat([learned, self._whitened(images, self.whitening)], dim=1)
+
+    def _prepared(self, images: Tensor) -> Tensor:
         if not images.is_floating_point():
             images = images.float() / 255
+        size = self.config.input[1:]
+        if images.shape[2:] != size:
+            images = F.interpolate(images, size, mode="bilinear", antialias=True)
+        return images
+
+    def _learned(self, images: Tensor) -> Tensor:
         if self.config.standardize:
             images = standardized(images)
-        flat = self.dropout(self.blocks(images).flatten(1))
-        embeddings = flat if self.head is None else self.head(flat)
-        return F.normalize(embeddings, dim=1) if self.config.unit_length else embeddings
+        parts = [self.blocks(images)]
+        if self.thumbnail is not None:
+            parts.append(self.thumbnail(images))
+        if self.config.unit_length:
+            # In full precision: a rounded length would move every distance.
+            parts = [F.normalize(part.float(), dim=1) / len(parts) ** 0.5 for part in parts]
+        return torch.cat(parts, dim=1)
+
+    def _whitened(self, images: Tensor, whitening: Whitening) -> Tensor:
+        if self.training:
+            # The loss does not see it: on the pictures it was computed from it is too good.
+            return images.new_zeros(len(images), whitening.axes.shape[1])
+        parts: Tensor = whitening(images)
+        if self.config.mirror:
+            parts = (parts + whitening(images.flip(3))) / 2
+        return parts
+
+    @torch.no_grad()
+    def whiten(self, images: Tensor, labels: Tensor) -> Self:
+        """Compute the `Whitening` from the training pictures, if the net has one.
+
+        Args:
+            images: bytes or floats (n, channels, height, width).
+            labels: the identity of each, integers of shape (n,).
+        """
+        if self.whitening is not None:
+            images = self._prepared(images)
+            if self.config.mirror:
+                images, labels = torch.cat([images, images.flip(3)]), labels.repeat(2)
+            self.whitening.fit(images, labels)
+        return self
 
     @property
     def parameter_count(self) -> int:
@@ -263,7 +370,8 @@ class EmbeddingNet(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "net.json").write_text(json.dumps(self.config.to_dict(), indent=1) + "\n")
-        save_file(self.state_dict(), folder / "net.safetensors")
+        values = {name: value.contiguous() for name, value in self.state_dict().items()}
+        save_file(values, folder / "net.safetensors")
         return folder
 
     @classmethod

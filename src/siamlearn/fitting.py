@@ -1,0 +1,298 @@
+"""From pictures to a trained net in one call, with defaults for pictures of any kind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+
+from siamlearn.data.image_set import ImageSet
+from siamlearn.data.randomness import address, generator
+from siamlearn.data.samplers import BalancedSampler
+from siamlearn.data.transforms import Augment
+from siamlearn.functional.distances import squared_euclidean
+from siamlearn.functional.pairs import between
+from siamlearn.functional.verification import roc_auc
+from siamlearn.nn.losses import PairLoss, SupConLoss
+from siamlearn.nn.nets import EmbeddingNet, NetConfig
+from siamlearn.train.callbacks import Callback
+from siamlearn.train.keeping import Checkpoint
+from siamlearn.train.reporting import LogLines, Progress
+from siamlearn.train.runs import new_run_folder, split_section, write_config
+from siamlearn.train.trainer import Trainer
+
+__all__ = ["Run", "fit"]
+
+STEPS, EPOCHS = 300, 8  # at least so many of each
+AVERAGE = 0.99  # share of itself that the average of the weights keeps each step
+WARM_UP = 0.1  # share of the steps in which the learning rate rises
+SIDE = 60  # pixels of the longer side that a net looks at, about
+MIRRORED = 0.7  # share of what pixels tell about people that a mirror may leave over
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A training that has ended.
+
+    Args:
+        net: the trained net, ready to embed.
+        trainer: what trained it, with the ``log`` of all epochs.
+        folder: where config, log, checkpoints and weights are, if anywhere.
+    """
+
+    net: EmbeddingNet
+    trainer: Trainer
+    folder: Path | None = None
+
+    @property
+    def log(self) -> list[dict[str, float]]:
+        """One row an epoch: epoch, step, loss, learning rate, and what callbacks added."""
+        return self.trainer.log
+
+
+def fit(
+    images: ImageSet,
+    *,
+    validation: ImageSet | None = None,
+    epochs: int | None = None,
+    net: NetConfig | None = None,
+    loss: PairLoss | None = None,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    mirror: bool | None = None,
+    identities: int = 16,
+    pictures: int = 4,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 0.05,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    precision: str | None = None,
+    weights: str | Path | None = None,
+    folder: str | Path | None = None,
+    callbacks: Sequence[Callback] | None = None,
+) -> Run:
+    """Train a net to tell the identities of these pictures apart, and others like them.
+
+    The defaults are for pictures of any size, grey or coloured, of ten or ten thousand
+    identities: a net sized to the pictures, supervised contrastive loss over all pairs of a
+    batch, AdamW with a warm-up and a cosine, a running average of the weights. They were chosen
+    on training people alone; ``docs`` has the measurements.
+
+    Args:
+        images: the pictures to learn from; at least two identities with two pictures each.
+        validation: pictures of other people, whose loss is put into the log each epoch.
+        epochs: passes over the pictures; as many as make 300 steps if left out, at least 8.
+        net: what the net looks like; ``NetConfig.preset("small")`` for these pictures if left out.
+        loss: what is wanted of a batch.
+        augment: what happens to the pictures of each batch; ``Augment()`` if left out.
+        mirror: whether a mirrored picture shows the same identity (a face does, a signature does
+            not); judged from the pictures if left out.
+        identities: different ones in a batch; all of them if there are fewer.
+        pictures: of each of them in a batch.
+        learning_rate: the highest of the schedule.
+        weight_decay: of AdamW; batch norms and biases are spared.
+        seed: the same seed gives the same run.
+        device: where to train; a GPU if there is one.
+        precision: "float32", "bfloat16" or "float16"; bfloat16 where it is fast, if left out.
+        weights: a folder that ``net.save`` wrote, to start from; its net is taken, too.
+        folder: name of a run folder, ``runs``; if it is there, ``runs1`` is made, and so on. It
+            gets config, log, checkpoints and weights. Nothing is written if left out.
+        callbacks: besides those that the folder needs; a progress bar if left out.
+
+    Raises:
+        ValueError: there are no two identities, or none with two pictures.
+
+    Example:
+        >>> faces = DrawnFaces(4, 4, size=(28, 23))
+        >>> run = fit(faces, epochs=1, callbacks=())
+        >>> run.net.config.input, len(run.log)
+        ((1, 28, 23), 1)
+    """
+    model = started(images, net=net, weights=weights, mirror=mirror, seed=seed)
+    small = images.resized(model.config.input[1:])
+    sampler = balanced(small, identities=identities, pictures=pictures, seed=seed)
+    epochs = max(EPOCHS, math.ceil(STEPS / len(sampler))) if epochs is None else epochs
+    optimizer = AdamW(parameter_groups(model, weight_decay), lr=learning_rate)
+    where = None if folder is None else new_run_folder(folder)
+    trainer = Trainer(
+        model,
+        loss or SupConLoss(temperature=0.1),
+        optimizer,
+        schedule=LambdaLR(optimizer, WarmCosine(epochs * len(sampler))),
+        augment=augment or replace(Augment(), flip=0.5 if model.config.mirror else 0.0),
+        callbacks=[*recorders(where), *([Progress()] if callbacks is None else callbacks)],
+        average=AVERAGE,
+        precision=precision or quickest_precision(device),
+        device=device,
+        seed=seed,
+    )
+    if where is not None:
+        settings = {
+            "epochs": epochs,
+            "identities": sampler.rows,
+            "pictures": pictures,
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+            "seed": seed,
+            "precision": trainer.precision,
+            "loss": repr(trainer.criterion),
+            "augment": repr(trainer.augment),
+        }
+        write_config(
+            where,
+            net=model.config.to_dict(),
+            split=split_section(images, train=images),
+            fit=settings,
+        )
+    checks = None if validation is None else validation_loader(validation, model, pictures)
+    trainer.fit(DataLoader(small, batch_sampler=sampler), epochs=epochs, validation=checks)
+    model.whiten(small.pixels.to(trainer.device), small.labels.to(trainer.device))
+    if where is not None:
+        model.save(where / "net")
+    return Run(model, trainer, where)
+
+
+def started(
+    images: ImageSet,
+    *,
+    net: NetConfig | None,
+    weights: str | Path | None,
+    mirror: bool | None,
+    seed: int,
+) -> EmbeddingNet:
+    """The net before training: loaded, or new with weights drawn from the seed."""
+    if weights is not None:
+        if net is not None:
+            msg = "weights bring their own net: pass net= or weights=, not both"
+            raise ValueError(msg)
+        return EmbeddingNet.load(weights)
+    if net is None:
+        mirror = mirrors(images) if mirror is None else mirror
+        net = NetConfig.preset("small", input=reduced(images.shape), mirror=mirror)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(address("weights", seed))
+        return EmbeddingNet(net)
+
+
+def reduced(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The shape that a net looks at: the sides divided by a whole number, the longer to about 60.
+
+    Example:
+        >>> reduced((1, 112, 92)), reduced((3, 160, 160)), reduced((1, 8, 8))
+        ((1, 56, 46), (3, 53, 53), (1, 8, 8))
+    """
+    channels, height, width = shape
+    factor = max(1, round(max(height, width) / SIDE))
+    return channels, max(1, height // factor), max(1, width // factor)
+
+
+def mirrors(images: ImageSet) -> bool:
+    """Whether pictures look like their own identity in a mirror, judged from their pixels.
+
+    Small copies of up to 1,000 pictures are compared with each other, and then with mirror
+    images: if, of what the distance tells about the identity (AUC above one half), a mirror
+    leaves 70 %, it does little harm. It leaves 80 % of faces and a third of handwritten digits.
+    """
+    order = torch.randperm(len(images.people), generator=generator("mirrors"))
+    people = [images.people[i] for i in order.tolist()]
+    share = min(len(people), max(2, 1000 * len(people) // len(images)))
+    some = images.only(people[:share])
+    factor = max(1, round(max(some.shape[1:]) / 28))
+    _, height, width = some.shape
+    small = some.resized((max(1, height // factor), max(1, width // factor))).pixels.float()
+    told = []
+    for other in (small, small.flip(3)):
+        pairs = between(
+            small.flatten(1),
+            some.labels,
+            other.flatten(1),
+            some.labels,
+            distance=squared_euclidean,
+            own=torch.arange(len(some)),
+        )
+        area = roc_auc(pairs.distance[pairs.positive], pairs.distance[pairs.negative])
+        told.append(float(area) - 0.5)
+    return told[1] >= MIRRORED * told[0] > 0
+
+
+def balanced(
+    images: ImageSet, *, identities: int, pictures: int, seed: int, batches: int | None = None
+) -> BalancedSampler:
+    """Batches of several identities, as many as there are if there are few."""
+    people, most = len(images.people), int(images.labels.bincount().max())
+    if people < 2 or most < 2:
+        msg = (
+            "learning needs two identities, and one with two pictures; "
+            f"got {people} with at most {most}: add pictures"
+        )
+        raise ValueError(msg)
+    return BalancedSampler(
+        images.labels,
+        identities=min(identities, people),
+        images=pictures,
+        batches=batches,
+        seed=seed,
+    )
+
+
+def validation_loader(images: ImageSet, net: EmbeddingNet, pictures: int) -> DataLoader[Any]:
+    """Fixed batches of validation pictures, put together as in training."""
+    small = images.resized(net.config.input[1:])
+    sampler = balanced(small, identities=16, pictures=pictures, seed=0)
+    batches = [sampler.batch(0, k) for k in range(len(sampler))]
+    return DataLoader(small, batch_sampler=batches)
+
+
+def parameter_groups(net: EmbeddingNet, weight_decay: float) -> list[dict[str, Any]]:
+    """Weights that decay, and batch norms and biases, which do not: they only shift and scale."""
+    weights = [p for p in net.parameters() if p.ndim > 1]
+    others = [p for p in net.parameters() if p.ndim <= 1]
+    return [
+        {"params": weights, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+@final
+@dataclass(frozen=True)
+class WarmCosine:
+    """The factor of the learning rate: a line up for a tenth of the steps, then half a cosine.
+
+    Example:
+        >>> [round(WarmCosine(10)(step), 2) for step in (0, 1, 5, 9)]
+        [1.0, 1.0, 0.59, 0.03]
+    """
+
+    steps: int
+
+    def __call__(self, step: int) -> float:
+        warm = max(1, round(WARM_UP * self.steps))
+        if step < warm:
+            return (step + 1) / warm
+        return (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm))) / 2
+
+
+def quickest_precision(device: str | torch.device | None) -> str:
+    """bfloat16 where the hardware multiplies it fast, else float32."""
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.device(device).type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    # Older releases of torch cannot tell; float32 is right everywhere.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return "bfloat16" if capabilities.get("amx_bf16") else "float32"
+
+
+def recorders(folder: Path | None) -> list[Callback]:
+    """What a run folder needs: the log and the checkpoints."""
+    if folder is None:
+        return []
+    return [LogLines(folder / "metrics.jsonl"), Checkpoint(folder / "checkpoints", every=10)]
