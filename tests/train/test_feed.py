@@ -1,11 +1,14 @@
 """Batches by address: the same ones from any place, with or without workers."""
 
+import signal
+
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    Dataset,
     IterableDataset,
     RandomSampler,
     Sampler,
@@ -134,6 +137,31 @@ def test_a_transform_draws_by_picture_and_epoch_and_not_by_batch(tiny):
     other_epoch = torch.cat([batch.images for batch in Feed(two, seed=0).batches(2)])
     assert torch.equal(by_three, by_four)
     assert not torch.equal(by_four, other_epoch)
+
+
+class Asks(Dataset):
+    """Whether the process that reads ignores Ctrl-C, and what its start function left there."""
+
+    started = False
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        ignores = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        return torch.tensor(ignores), torch.tensor(Asks.started)
+
+
+def start(worker):
+    Asks.started = True
+
+
+def test_workers_ignore_ctrl_c_and_run_their_start_function():
+    loader = DataLoader(Asks(), batch_size=2, num_workers=1, worker_init_fn=start)
+    batch = next(Feed(loader, seed=0).batches(0))
+    assert batch.images.tolist() == [True, True]
+    assert batch.labels.tolist() == [True, True]
+    assert not Asks.started
 
 
 def test_length_is_known_or_none():
