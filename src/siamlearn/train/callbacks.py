@@ -110,7 +110,14 @@ class EarlyStopping(Callback):
 
 
 def due(trainer: Trainer, every: int) -> bool:
-    """Whether this epoch is the first one, the last one, or one of every so many."""
+    """Whether this epoch is the first one, the last one, or one of every so many.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> epochs = [SimpleNamespace(epoch=e, epochs=7, stopped=None) for e in range(1, 8)]
+        >>> [trainer.epoch for trainer in epochs if due(trainer, 3)]
+        [1, 3, 6, 7]
+    """
     last = trainer.epoch == trainer.epochs or trainer.stopped is not None
     return trainer.epoch == 1 or trainer.epoch % every == 0 or last
 
@@ -119,6 +126,14 @@ def logged(trainer: Trainer, value: str) -> float | None:
     """A value of the last row; None where this row lacks it but an earlier one had it.
 
     A name that no row ever had is a mistake, and found after the first epoch, not the last.
+
+    Raises:
+        ValueError: when no row has it.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> logged(SimpleNamespace(log=[{"loss": 0.5}]), "loss")
+        0.5
     """
     if value in trainer.log[-1]:
         return trainer.log[-1][value]

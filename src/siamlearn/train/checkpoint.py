@@ -50,11 +50,21 @@ TEMPORARY, TRASH = ".tmp-", ".trash-"
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be written, read, or taken up by this trainer."""
+    """A checkpoint that cannot be written, read, or taken up by this trainer.
+
+    Example:
+        >>> issubclass(CheckpointError, RuntimeError)
+        True
+    """
 
 
 class CorruptCheckpointError(CheckpointError):
-    """A checkpoint whose files are not those that were written."""
+    """A checkpoint whose files are not those that were written.
+
+    Example:
+        >>> issubclass(CorruptCheckpointError, CheckpointError)
+        True
+    """
 
 
 def serialized(model: dict[str, Any], state: dict[str, Any]) -> dict[str, bytes]:
@@ -102,6 +112,13 @@ def save(
 
     Raises:
         CheckpointError: when the disk is full or read-only; earlier checkpoints are untouched.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> place = save(folder, 200, serialized({}, {"epoch": 3}))
+        >>> sorted(path.name for path in place.iterdir())
+        ['MANIFEST.json', 'model.safetensors', 'state.json', 'train.safetensors']
     """
     place = place_of(folder, step)
     temporary = folder / f"{TEMPORARY}{place.name}"
@@ -141,6 +158,11 @@ def load(place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         CorruptCheckpointError: when a file is missing, or not what was written.
         CheckpointError: when it was written in a newer format.
+
+    Example:
+        >>> import tempfile
+        >>> load(save(Path(tempfile.mkdtemp()), 200, serialized({}, {"epoch": 3})))
+        ({}, {'epoch': 3})
     """
     files = _verified(place)
     try:
@@ -179,7 +201,12 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def is_whole(place: Path) -> bool:
-    """Whether a checkpoint's files are those that were written, in a format known here."""
+    """Whether a checkpoint's files are those that were written, in a format known here.
+
+    Example:
+        >>> is_whole(Path("checkpoints/step-0000000200"))
+        False
+    """
     try:
         _verified(place)
     except CheckpointError:
@@ -192,6 +219,14 @@ def latest(folder: Path) -> Path | None:
 
     Raises:
         CheckpointError: when the newest one is of a newer format, or none of them is whole.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for step in (200, 1000, 400):
+        ...     _ = save(folder, step, serialized({}, {}))
+        >>> latest(folder).name
+        'step-0000001000'
     """
     places = checkpoints(folder)
     for place in places:
@@ -208,7 +243,15 @@ def latest(folder: Path) -> Path | None:
 
 
 def discard(place: Path, *, passing: Callable[[str], None] = lambda point: None) -> None:
-    """Delete a checkpoint: out of sight first, so that half of one is never seen."""
+    """Delete a checkpoint: out of sight first, so that half of one is never seen.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> discard(save(folder, 200, serialized({}, {})))
+        >>> checkpoints(folder)
+        []
+    """
     trash = place.with_name(f"{TRASH}{place.name}")
     shutil.rmtree(trash, ignore_errors=True)
     passing("before a deletion")
@@ -224,6 +267,14 @@ def sweep(folder: Path) -> None:
 
     Raises:
         CheckpointError: when it cannot be.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / ".tmp-step-0000000200").mkdir()
+        >>> sweep(folder)
+        >>> list(folder.iterdir())
+        []
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

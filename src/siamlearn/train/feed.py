@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, final, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from typing import Any, NamedTuple, Protocol, cast, final, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -26,7 +26,12 @@ Place = tuple[int, int]  # epoch, index of the picture
 
 
 class Batch(NamedTuple):
-    """Images, labels, and where they came from, if that is known."""
+    """Images, labels, and where they came from, if that is known.
+
+    Example:
+        >>> Batch(torch.zeros(2, 3), torch.tensor([0, 1])).labels.tolist()
+        [0, 1]
+    """
 
     images: Tensor
     labels: Tensor
@@ -69,7 +74,7 @@ class Feed:
     def length(self) -> int | None:
         """Batches in an epoch, where that is known beforehand."""
         try:
-            return len(self.source)  # type: ignore[arg-type]  # not every iterable has one
+            return len(cast(Sized, self.source))
         except TypeError:
             return None
 
@@ -127,7 +132,7 @@ class _Places(Sampler[list[Place]]):
         self.asked.clear()
 
     def __len__(self) -> int:
-        return len(self.sampler)  # type: ignore[arg-type]  # a sampler has one, or raises
+        return len(cast(Sized, self.sampler))
 
     def __iter__(self) -> Iterator[list[Place]]:
         for indices in self.indices(self.epoch, self.start):

@@ -114,12 +114,12 @@ class Summary(Callback):
         self.verbose, self.write = verbose, write
 
     def on_fit_start(self, trainer: Trainer) -> None:
-        parts = [str(trainer.net), str(trainer.optimizer), parameter_table(trainer)]
+        parts = [str(trainer.net), str(trainer.optimizer), _parameter_table(trainer)]
         for part in parts[: self.verbose]:
             (self.write or sys.stdout.write)(f"{part}\n")
 
 
-def parameter_table(trainer: Trainer) -> str:
+def _parameter_table(trainer: Trainer) -> str:
     rows = [
         (name, " x ".join(map(str, p.shape)) or "1", p.numel(), "" if p.requires_grad else "frozen")
         for name, p in trainer.net.named_parameters()

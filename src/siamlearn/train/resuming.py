@@ -19,7 +19,15 @@ __all__ = ["captured", "resume"]
 
 
 def captured(trainer: Trainer) -> dict[str, Any]:
-    """The ``model``, and the ``state`` of everything else that training needs to go on."""
+    """The ``model``, and the ``state`` of everything else that training needs to go on.
+
+    Example:
+        >>> from siamlearn.train.trainer import Trainer
+        >>> net = nn.Linear(3, 2)
+        >>> trainer = Trainer(net, nn.MSELoss(), torch.optim.SGD(net.parameters(), lr=0.1))
+        >>> list(captured(trainer)["model"])
+        ['weight', 'bias']
+    """
     criterion = trainer.criterion
     state = {
         "step": trainer.step,
@@ -54,6 +62,19 @@ def resume(trainer: Trainer, path: Path) -> None:
     Raises:
         CheckpointError: when there is no such folder, or the checkpoint cannot be read, or is of
             another net, optimizer or seed, or of a newer format. The trainer is as it was.
+
+    Example:
+        >>> import tempfile
+        >>> from siamlearn.train.trainer import Trainer
+        >>> net = nn.Linear(3, 2)
+        >>> trainer = Trainer(net, nn.MSELoss(), torch.optim.SGD(net.parameters(), lr=0.1))
+        >>> trainer.step = 200
+        >>> files = checkpoint.serialized(**captured(trainer))
+        >>> place = checkpoint.save(Path(tempfile.mkdtemp()), 200, files)
+        >>> trainer.step = 0
+        >>> resume(trainer, place)
+        >>> trainer.step
+        200
     """
     place = _found(path)
     if place is None:

@@ -77,6 +77,12 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 
     Raises:
         ValueError: when there is no config in the folder, or it is not readable.
+
+    Example:
+        >>> import tempfile
+        >>> config = read_config(write_config(tempfile.mkdtemp(), settings={}).parent)
+        >>> list(config)
+        ['versions', 'settings']
     """
     path = Path(folder) / CONFIG
     try:
@@ -119,6 +125,12 @@ def rebuilt_split(images: ImageSet, section: dict[str, Any]) -> dict[str, ImageS
 
     Raises:
         ValueError: when a part does not come out as it was: the pictures are other ones.
+
+    Example:
+        >>> from siamlearn.data.drawn import DrawnFaces
+        >>> faces = DrawnFaces(3, 2)
+        >>> rebuilt_split(faces, split_section(faces, one=faces.subset([4])))["one"].names
+        ('s3/1',)
     """
     place = {name: index for index, name in enumerate(images.names)}
     parts = {}

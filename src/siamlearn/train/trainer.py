@@ -93,7 +93,7 @@ class Trainer:
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device)
-        self.net = channels_last(net.to(self.device))
+        self.net = _channels_last(net.to(self.device))
         self.criterion = loss.to(self.device) if isinstance(loss, nn.Module) else loss
         self.optimizer, self.schedule, self.augment = optimizer, schedule, augment
         self.callbacks = (Progress(),) if callbacks is None else tuple(callbacks)
@@ -249,12 +249,10 @@ class Trainer:
         norm = self._clipped_norm()
         # The one wait for the device in a step: nothing is updated by what is not finite.
         total, length = torch.stack([torch.stack(losses).sum(), norm]).tolist()
-        overflow = self.scaler.is_enabled() and self.scaler.get_scale() > 1
-        if not math.isfinite(total) or not (math.isfinite(length) or overflow):
+        if not math.isfinite(total) or not (math.isfinite(length) or self._overflowed()):
             raise FloatingPointError(self._non_finite(total, group, feed))
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        # In float16 a gradient may overflow: the scaler then skips the update and scales less.
         if self.schedule is not None and math.isfinite(length):
             self.schedule.step()
         self.loss = total
@@ -301,6 +299,10 @@ class Trainer:
         norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
         return norm
 
+    def _overflowed(self) -> bool:
+        # In float16 a gradient may overflow: the scaler then skips the update and scales less.
+        return self.scaler.is_enabled() and self.scaler.get_scale() > 1
+
     def _non_finite(self, loss: float, group: list[Batch], feed: Feed) -> str:
         what = "gradient" if math.isfinite(loss) else "loss"
         pictures = "; ".join(feed.described(batch) for batch in group)
@@ -342,7 +344,7 @@ class Trainer:
             getattr(callback, hook)(self)
 
 
-def channels_last(net: nn.Module) -> nn.Module:
+def _channels_last(net: nn.Module) -> nn.Module:
     """The net with its convolutions' weights in the memory order that is a third faster."""
     for parameter in net.parameters():
         if parameter.ndim == 4:
