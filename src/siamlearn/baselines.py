@@ -16,6 +16,7 @@ from torch import Tensor
 
 from siamlearn.data.images import ImageSet
 from siamlearn.embeddings import Embeddings
+from siamlearn.nn.whitening import principal_axes, shrunk_covariance
 
 __all__ = ["pca", "pca_lda", "pixels"]
 
@@ -138,26 +139,11 @@ def principal(train: ImageSet, images: ImageSet, *, components: int) -> tuple[Te
     return (learned_from - mean) @ axes, (small(images).double() - mean) @ axes
 
 
-def principal_axes(centred: Float[Tensor, "n d"], components: int) -> Float[Tensor, "d k"]:
-    """Directions of the largest variance, one a column, the largest first."""
-    n, d = centred.shape
-    # n pictures span n - 1 directions: whatever came after them would be noise of rounding.
-    most = min(components, n - 1, d)
-    if n < d:
-        rows: Tensor = torch.linalg.svd(centred, full_matrices=False).Vh
-        return rows[:most].mT
-    # The same, and twenty times as fast where there are more pictures than pixels.
-    columns: Tensor = torch.linalg.eigh(centred.mT @ centred).eigenvectors
-    return columns.flip(1)[:, :most]
-
-
 def discriminant_axes(x: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> Float[Tensor, "d k"]:
     """Directions, one a column, along which people differ and the pictures of one do not.
 
     Lengths are such that pictures of one person scatter by 1 in every direction.
     """
-    from sklearn.covariance import ledoit_wolf
-
     who = torch.from_numpy(np.unique(labels.numpy(), return_inverse=True)[1])
     count = who.bincount()
     means = x.new_zeros(len(count), x.shape[1]).index_add(0, who, x) / count[:, None]
@@ -165,8 +151,7 @@ def discriminant_axes(x: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> Flo
     # Shrunk in units of each component's own scatter: that of the first is many times that of
     # the last. Where copies of a picture leave none, a thousandth of a grey value stands for it.
     scale = within.square().mean(dim=0).sqrt().clamp(min=1e-3)
-    covariance, _ = ledoit_wolf((within / scale).numpy(), assume_centered=True)
-    values, vectors = torch.linalg.eigh(torch.from_numpy(covariance))
+    values, vectors = torch.linalg.eigh(shrunk_covariance(within / scale))
     whiten = vectors / values.clamp(min=1e-6).sqrt() / scale[:, None]
     between = (means - means.mean(dim=0)) @ whiten
     rows: Tensor = torch.linalg.svd(between, full_matrices=False).Vh

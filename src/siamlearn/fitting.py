@@ -103,8 +103,9 @@ def fit(
         device: where to train; a GPU if there is one.
         precision: "float32", "bfloat16" or "float16"; bfloat16 where it is fast, if left out.
         weights: a folder that ``net.save`` wrote, to start from; its net is taken, too.
-        folder: name of a run folder, ``runs``; if it is there, ``runs1`` is made, and so on. It
-            gets config, log, checkpoints and weights. Nothing is written if left out.
+        folder: name of the run's folder, ``runs``; where there is one with something in it,
+            ``runs1`` is made, and so on. It gets config, log, checkpoints and weights. Nothing
+            is written if left out.
         callbacks: besides those that the folder needs; a progress bar if left out.
 
     Raises:
@@ -121,7 +122,7 @@ def fit(
     sampler = balanced(small, identities=identities, pictures=pictures, seed=seed)
     epochs = max(EPOCHS, math.ceil(STEPS / len(sampler))) if epochs is None else epochs
     optimizer = AdamW(parameter_groups(model, weight_decay), lr=learning_rate)
-    where = None if folder is None else new_run_folder(folder)
+    where = None if folder is None else empty_folder(Path(folder))
     trainer = Trainer(
         model,
         loss or SupConLoss(temperature=0.1),
@@ -289,6 +290,11 @@ def quickest_precision(device: str | torch.device | None) -> str:
     # Older releases of torch cannot tell; float32 is right everywhere.
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return "bfloat16" if capabilities.get("amx_bf16") else "float32"
+
+
+def empty_folder(folder: Path) -> Path:
+    """The folder itself if it is there and empty, else a new one of that name."""
+    return folder if folder.is_dir() and not any(folder.iterdir()) else new_run_folder(folder)
 
 
 def recorders(folder: Path | None) -> list[Callback]:

@@ -104,11 +104,31 @@ def test_bytes_and_floats_of_a_picture_give_the_same_embedding():
 
 def test_a_picture_of_another_size_is_resized():
     net = EmbeddingNet(TINY).eval()
-    large = pictures().repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    # A ramp of grey, and the same one drawn three times as large.
+    large = (torch.arange(36.0)[:, None] + torch.arange(30.0)).expand(2, 1, 36, 30) / 66
+    small = torch.nn.functional.avg_pool2d(large, 3)
 
-    # Pixels that were only doubled come back almost as they were.
-    assert net(large).shape == (4, 6)
-    assert (net(large) - net(pictures())).abs().max() < 0.2
+    torch.testing.assert_close(net(large), net(small), rtol=0, atol=0.01)
+
+
+def test_whitened_pixels_join_when_they_are_computed_and_only_outside_training():
+    config = NetConfig(**{**vars(TINY), "whitened": (6, 5), "mirror": True})
+    net, images = EmbeddingNet(config).eval(), pictures(8)
+    before = net(images)
+    net.whiten(images, torch.arange(8) // 2)
+    after = net(images)
+
+    assert before.shape == after.shape == (8, 66)
+    assert not before[:, 6:].any()
+    assert torch.equal(after[:, :6], before[:, :6])
+    assert after[:, 6:].any(dim=1).all()
+    assert not net.train()(images)[:, 6:].any()
+
+
+def test_whoever_asks_for_a_length_gets_it():
+    config = NetConfig.preset("small", embedding=32)
+
+    assert EmbeddingNet(config).eval()(pictures(2, config.input)).shape == (2, 32)
 
 
 def test_pictures_with_other_channels_are_refused():

@@ -1,0 +1,119 @@
+"""
+Who is this? The AT&T faces, from pictures to names
+===================================================
+
+Learn from some people, choose a threshold on others, and name people whom the net has never seen.
+
+Run it with ``python examples/att_faces.py``. Without the AT&T faces it goes on with drawn ones.
+"""
+
+import argparse
+import sys
+
+import siamlearn as sl
+
+PROTOCOLS = {  # those in which nobody who is tested was trained on
+    "notebook": sl.protocols.notebook,
+    "disjoint": sl.protocols.repeated_disjoint,
+    "bob": sl.protocols.bob_atnt,
+}
+
+parser = argparse.ArgumentParser(description="Who is this? The AT&T faces, from pictures to names.")
+parser.add_argument("--data", help="folder of the AT&T faces; SIAMLEARN_DATA if left out")
+parser.add_argument("--download", action="store_true", help="get the faces if they are not here")
+parser.add_argument("--protocol", choices=PROTOCOLS, default="notebook", help="who is tested")
+parser.add_argument("--epochs", type=int, help="passes over the pictures; 300 steps if left out")
+parser.add_argument("--batch-size", "--batch_size", type=int, default=64, help="pictures a step")
+parser.add_argument("--device", help="cpu or cuda; a GPU if there is one")
+parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same run")
+parser.add_argument("--weights", help="folder of a saved net to start from")
+parser.add_argument("--verbose", type=int, choices=range(4), default=0, help="3 says everything")
+parser.add_argument("--save-dir", "--save_dir", default="runs", help="runs1 if there is runs, ...")
+parser.add_argument("--save-plots", "--save_plots", action="store_true", help="plots by epoch, too")
+args = parser.parse_args()
+
+# %%
+# The pictures
+# ------------
+# 40 people, 10 pictures of each. Every picture is checked to be the one that was published.
+
+root = args.data or sl.find_att_faces()
+if root is None and not args.download:
+    sys.stdout.write("The AT&T faces are not here (--data, --download): using drawn faces.\n")
+    faces = sl.DrawnFaces()
+else:
+    faces = sl.ATTFaces(root, download=args.download)
+
+# %%
+# Three groups of people
+# ----------------------
+# Nobody is in two of them: the net learns from the first, the threshold is chosen on the second,
+# and what is reported was measured on the third.
+
+split = next(PROTOCOLS[args.protocol](faces))
+train, calibration = split.train.split_identities(held_out=0.25, seed=args.seed)
+tested = split.probes
+
+# %%
+# Training
+# --------
+# The net is sized to the pictures; loss, augmentation and schedule are the library's defaults.
+
+folder = sl.new_run_folder(args.save_dir)
+watch: list[sl.Callback] = [sl.Summary(args.verbose), sl.Evaluate(calibration, every=10)]
+if args.save_plots:
+    watch.append(sl.Plots(calibration, folder / "plots", every=10))
+run = sl.fit(
+    train,
+    validation=calibration,
+    epochs=args.epochs,
+    identities=max(2, args.batch_size // 4),
+    device=args.device,
+    seed=args.seed,
+    weights=args.weights,
+    folder=folder,
+    callbacks=[*watch, sl.Progress()],
+)
+
+# %%
+# How good is it?
+# ---------------
+# The threshold is to let one pair of strangers in a hundred pass. Pixels, PCA and PCA+LDA stand
+# beside the net: what does not beat them has learned nothing.
+
+point = sl.OperatingPoint.fit(sl.embed(run.net, calibration), fmr=0.01)
+found = sl.embed(run.net, tested)
+enrolled = None if split.gallery is None else sl.embed(run.net, split.gallery)
+report = sl.evaluate(found, point, gallery=enrolled, train=split.train)
+sys.stdout.write(f"\n{split.name}: {report}\n")
+report.save(folder / "report.json")
+sl.plots.save(sl.plots.overview(report, found, run.log), folder / "overview.png")
+
+# %%
+# Who is this?
+# ------------
+# Of the tested people some are enrolled, by pictures of theirs; the others are strangers. The net
+# has seen none of them.
+
+staff, strangers = tested.split_identities(held_out=0.3, seed=args.seed)
+if split.gallery is None:
+    known, _ = staff.split_gallery(pictures=5, seed=args.seed)
+else:
+    known = split.gallery.only(staff.people)
+gallery = sl.Gallery(run.net, point).enroll(known)
+gallery.save(folder / "gallery")
+
+asked = tested.subset([i for i, name in enumerate(tested.names) if name not in known.names])
+answers = gallery.identify(asked)
+truth = [asked.identities[label] for label in asked.labels]
+expected = [name if name in known.people else None for name in truth]
+right = sum(match.name == name for match, name in zip(answers, expected, strict=True))
+sys.stdout.write(
+    f"\n{len(staff.people)} people enrolled, {len(strangers.people)} strangers: "
+    f"{right} of {len(asked)} pictures answered rightly\n"
+)
+shown = [truth.index(name) for name in asked.people]  # one picture of each person
+figure = sl.plots.matches(asked.subset(shown), [answers[i] for i in shown], known)
+sl.plots.save(figure, folder / "matches.png")
+sys.stdout.write(f"{gallery.verify(asked.pixels[0], known.pixels[0])}\n")
+sys.stdout.write(f"Config, log, weights, plots and gallery are in {folder}\n")

@@ -1,0 +1,75 @@
+import torch
+
+from siamlearn.nn.whitening import Whitening, principal_axes, shrunk_covariance
+
+
+def pictures_of_people(people=12, each=8, seed=0):
+    """Each person has a picture of their own; pictures of one person differ in the light only."""
+    generator = torch.Generator().manual_seed(seed)
+    faces = torch.rand(people, 1, 6, 5, generator=generator)
+    light = 4 * torch.rand(people, each, 1, 1, 1, generator=generator)
+    noise = 0.01 * torch.randn(people, each, 1, 6, 5, generator=generator)
+    images = faces[:, None] + light + noise
+    return images.flatten(0, 1), torch.arange(people).repeat_interleave(each)
+
+
+def test_what_varies_within_people_counts_little():
+    images, labels = pictures_of_people()
+    whitening = Whitening((6, 5), channels=1).fit(images, labels)
+    strangers, who = pictures_of_people(seed=1)
+
+    def nearest_is_right(vectors):
+        distance = torch.cdist(vectors, vectors).fill_diagonal_(torch.inf)
+        return (who[distance.argmin(dim=1)] == who).float().mean()
+
+    # By their pixels, two people in the same light are nearer than one person in two lights.
+    assert nearest_is_right(strangers.flatten(1)) < 0.8
+    assert nearest_is_right(whitening(strangers)) > 0.95
+
+
+def test_pictures_are_about_1_apart_whatever_their_contrast():
+    images, labels = pictures_of_people()
+    for contrast in (1.0, 0.01):
+        whitening = Whitening((6, 5), channels=1).fit(contrast * images, labels)
+        square = torch.pdist(whitening(contrast * images)).square().mean()
+        # n (n - 1) / 2 pairs stand beside n (n) / 2 in the variance.
+        torch.testing.assert_close(square.item(), 96 / 95, rtol=1e-3, atol=0)
+
+
+def test_names_of_identities_do_not_matter():
+    images, labels = pictures_of_people(people=4, each=3)
+    one = Whitening((3, 3), channels=1).fit(images, labels)(images)
+    other = Whitening((3, 3), channels=1).fit(images, 1000 - 7 * labels)(images)
+
+    torch.testing.assert_close(torch.pdist(one), torch.pdist(other), rtol=1e-4, atol=1e-5)
+
+
+def test_copies_of_a_picture_are_no_trouble():
+    images = torch.rand(3, 1, 4, 4).repeat_interleave(2, dim=0)
+    vectors = Whitening((4, 4), channels=1).fit(images, torch.arange(6) // 2)(images)
+
+    assert vectors.isfinite().all()
+
+
+def test_pictures_all_alike_are_no_trouble():
+    images = torch.full((4, 1, 4, 4), 0.5)
+    vectors = Whitening((4, 4), channels=1).fit(images, torch.arange(4) // 2)(images)
+
+    assert vectors.isfinite().all()
+
+
+def test_principal_axes_agree_with_scikit_learn():
+    from sklearn.decomposition import PCA
+
+    for shape in ((30, 8), (6, 20)):
+        x = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        axes = principal_axes(x - x.mean(dim=0), 3)
+        theirs = torch.from_numpy(PCA(3).fit(x.numpy()).components_)
+
+        torch.testing.assert_close((theirs @ axes).abs(), torch.eye(3, dtype=torch.float64))
+
+
+def test_a_shrunk_covariance_of_few_rows_is_not_singular():
+    rows = torch.randn(3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    assert torch.linalg.eigvalsh(shrunk_covariance(rows)).min() > 0
