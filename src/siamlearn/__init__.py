@@ -28,7 +28,13 @@ from siamlearn.train.checkpoint import CheckpointError
 from siamlearn.train.evaluating import Evaluate, Plots
 from siamlearn.train.keeping import Checkpoint
 from siamlearn.train.reporting import LogCSV, LogLines, Progress, Summary, TensorBoard
-from siamlearn.train.runs import new_run_folder, read_config, write_config
+from siamlearn.train.runs import (
+    new_run_folder,
+    read_config,
+    rebuilt_split,
+    split_section,
+    write_config,
+)
 from siamlearn.train.trainer import Trainer
 
 __version__ = "0.1.0"
@@ -95,6 +101,8 @@ __all__ = [
     "protocols",
     "read_config",
     "read_image",
+    "rebuilt_split",
+    "split_section",
     "squared_euclidean",
     "write_config",
 ]

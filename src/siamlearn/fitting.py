@@ -47,6 +47,12 @@ class Run:
         net: the trained net, ready to embed.
         trainer: what trained it, with the ``log`` of all epochs.
         folder: where config, log, checkpoints and weights are, if anywhere.
+
+    Example:
+        >>> from siamlearn.data.drawn import DrawnFaces
+        >>> run = fit(DrawnFaces(3, 3, size=(12, 10)), epochs=2, callbacks=())
+        >>> [row["epoch"] for row in run.log]
+        [1, 2]
     """
 
     net: EmbeddingNet
@@ -112,14 +118,15 @@ def fit(
         ValueError: there are no two identities, or none with two pictures.
 
     Example:
+        >>> from siamlearn.data.drawn import DrawnFaces
         >>> faces = DrawnFaces(4, 4, size=(28, 23))
         >>> run = fit(faces, epochs=1, callbacks=())
         >>> run.net.config.input, len(run.log)
         ((1, 28, 23), 1)
     """
+    sampler = balanced(images, identities=identities, pictures=pictures, seed=seed)
     model = started(images, net=net, weights=weights, mirror=mirror, seed=seed)
     small = images.resized(model.config.input[1:])
-    sampler = balanced(small, identities=identities, pictures=pictures, seed=seed)
     epochs = max(EPOCHS, math.ceil(STEPS / len(sampler))) if epochs is None else epochs
     optimizer = AdamW(parameter_groups(model, weight_decay), lr=learning_rate)
     where = None if folder is None else empty_folder(Path(folder))
@@ -136,23 +143,15 @@ def fit(
         seed=seed,
     )
     if where is not None:
+        sections = {"net": model.config, "split": split_section(images, train=images)}
         settings = {
             "epochs": epochs,
             "identities": sampler.rows,
             "pictures": pictures,
-            "learning_rate": learning_rate,
-            "weight_decay": weight_decay,
             "seed": seed,
-            "precision": trainer.precision,
-            "loss": repr(trainer.criterion),
-            "augment": repr(trainer.augment),
         }
-        write_config(
-            where,
-            net=model.config.to_dict(),
-            split=split_section(images, train=images),
-            fit=settings,
-        )
+        settings |= {"learning_rate": learning_rate, "weight_decay": weight_decay}
+        write_config(where, **sections, fit=settings | described(trainer))
     checks = None if validation is None else validation_loader(validation, model, pictures)
     trainer.fit(DataLoader(small, batch_sampler=sampler), epochs=epochs, validation=checks)
     model.whiten(small.pixels.to(trainer.device), small.labels.to(trainer.device))
@@ -302,3 +301,13 @@ def recorders(folder: Path | None) -> list[Callback]:
     if folder is None:
         return []
     return [LogLines(folder / "metrics.jsonl"), Checkpoint(folder / "checkpoints", every=10)]
+
+
+def described(trainer: Trainer) -> dict[str, str]:
+    """What else makes a run what it is, in words."""
+    return {
+        "loss": repr(trainer.criterion),
+        "augment": repr(trainer.augment),
+        "precision": trainer.precision,
+        "device": str(trainer.device),
+    }

@@ -210,6 +210,11 @@ def read_all(
     Returns:
         The pictures, and what is wrong with those that cannot be read, by their index: their
         part of the block means nothing.
+
+    Example:
+        >>> pixels, broken = read_all([Path("nobody.png")])
+        >>> len(pixels), list(broken)
+        (1, [0])
     """
     broken: dict[int, str] = {}
     heads: dict[int, tuple[tuple[int, int], bool]] = {}
