@@ -74,7 +74,7 @@ sphinx_gallery_conf = {
     "plot_gallery": True,
     "reset_argv": "gallery_run.arguments",
     "image_scrapers": ("gallery_run.pictures",),
-    "reset_modules": (),
+    "reset_modules": ("gallery_run.drawn_faces_only",),
     "capture_repr": (),
     "show_memory": False,
     "show_signature": False,

@@ -2,7 +2,8 @@
 
 It takes the name of a file in ``benchmarks/results``, whose "rows" are the rows of the table and
 whose "date", "versions" and "machine" say where the numbers come from. A benchmark that was not
-run yet leaves a sentence that says so.
+run yet leaves a sentence that says so. The name of another entry, after that of the file, makes
+a table of that entry alone.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Benchmark(SphinxDirective):
     """``.. benchmark:: att_faces`` becomes the table of ``benchmarks/results/att_faces.json``."""
 
     required_arguments = 1
+    optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         path = RESULTS / f"{self.arguments[0]}.json"
@@ -33,6 +35,8 @@ class Benchmark(SphinxDirective):
             text = f"Not measured yet: benchmarks/{self.arguments[0]}.py writes this table."
             return [nodes.paragraph("", "", nodes.emphasis(text=text))]
         found = json.loads(path.read_text())
+        if len(self.arguments) > 1:
+            return [table([found[self.arguments[1]]])]
         return [table(found["rows"]), nodes.paragraph("", "", nodes.emphasis(text=origin(found)))]
 
 
