@@ -93,3 +93,9 @@ def test_what_the_readme_points_to_is_there() -> None:
     assert paths
     for path in paths:
         assert (ROOT / "".join(path)).exists(), path
+
+
+def test_the_documentation_begins_with_the_same_code() -> None:
+    first = README[README.index("```python") :].split("```")[1]
+
+    assert first in (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
