@@ -27,13 +27,37 @@ def test_the_threshold_is_the_largest_that_keeps_the_rate(seed, fmr):
     embeddings = people(8, seed=seed)
     found = compare(embeddings)
 
-    point = OperatingPoint.fit(embeddings, fmr=fmr)
+    point = OperatingPoint.fit(embeddings, fmr=fmr, cross_validated=False)
 
     assert point.seen_fmr <= fmr
+    assert OperatingPoint.fit(embeddings, fmr=fmr).threshold <= point.threshold
     assert point.seen_fmr == point.accepts(found.impostor).double().mean()
     assert point.seen_fnmr == (~point.accepts(found.genuine)).double().mean()
     following = found.impostor[found.impostor > point.threshold].min()
     assert (found.impostor <= following).double().mean() > fmr
+
+
+def test_on_other_people_the_rate_is_about_what_was_asked():
+    # Few people, some of whom look alike: a threshold that fits them lets too many others pass.
+    tested = compare(people(60, seed=999)).impostor
+    rates = {}
+    for cross_validated in (True, False):
+        points = (
+            OperatingPoint.fit(people(6, seed=seed), fmr=0.02, cross_validated=cross_validated)
+            for seed in range(60)
+        )
+        passed = [point.accepts(tested).double().mean().item() for point in points]
+        rates[cross_validated] = sum(passed) / len(passed)
+
+    assert 0.5 < rates[True] / 0.02 < 1.25
+    assert rates[False] > 1.4 * 0.02
+
+
+def test_three_people_are_too_few_to_leave_two_out():
+    few = people(3)
+
+    left_alone = OperatingPoint.fit(few, fmr=0.1, cross_validated=False)
+    assert OperatingPoint.fit(few, fmr=0.1) == left_alone
 
 
 def test_it_remembers_what_it_was_chosen_on():

@@ -144,13 +144,14 @@ def fit(
     )
     if where is not None:
         sections = {"net": model.config, "split": split_section(images, train=images)}
-        settings = {
+        settings: dict[str, Any] = {
             "epochs": epochs,
             "identities": sampler.rows,
             "pictures": pictures,
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
             "seed": seed,
         }
-        settings |= {"learning_rate": learning_rate, "weight_decay": weight_decay}
         write_config(where, **sections, fit=settings | described(trainer))
     checks = None if validation is None else validation_loader(validation, model, pictures)
     trainer.fit(DataLoader(small, batch_sampler=sampler), epochs=epochs, validation=checks)

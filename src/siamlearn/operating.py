@@ -6,9 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any, Self, final, overload
 
+import torch
 from torch import Tensor
 
 from siamlearn.embeddings import Embeddings, compare
@@ -19,6 +21,7 @@ from siamlearn.functional.verification import threshold_at_fmr
 __all__ = ["OperatingPoint"]
 
 FORMAT = 1
+GROUPS = 10  # of people, for leaving some out
 
 
 @final
@@ -60,13 +63,28 @@ class OperatingPoint:
     distance: Distance = distances.euclidean
 
     @classmethod
-    def fit(cls, embeddings: Embeddings, *, fmr: float = 1e-2, name: str | None = None) -> Self:
-        """Choose the largest threshold at which at most a share ``fmr`` of impostors passes.
+    def fit(
+        cls,
+        embeddings: Embeddings,
+        *,
+        fmr: float = 1e-2,
+        name: str | None = None,
+        cross_validated: bool = True,
+    ) -> Self:
+        """Choose the largest threshold at which at most a share ``fmr`` of strangers will pass.
+
+        The threshold that just keeps the rate on few people lets too many others pass: one pair
+        of people who look alike is missing among them, or decides alone. So it is made smaller
+        by a factor that is learned by leaving people out: all people, in ten groups if there are
+        more, are left out two at a time, a threshold is chosen without them, and the factor is
+        the largest with which those who were left out pass at the asked rate.
 
         Args:
             embeddings: of people on whom nothing will be reported, all compared with each other.
             fmr: the false match rate that is accepted, above 0 and below 1.
             name: what to call the point; "FMR 1 %" and the like if left out.
+            cross_validated: False takes the threshold that keeps the rate on these very people.
+                With three people or fewer there is no other.
 
         Raises:
             ValueError: the impostor pairs are too few for such a low rate.
@@ -95,6 +113,8 @@ class OperatingPoint:
             raise ValueError(msg)
         # In float64 there is always room between two distances for a threshold.
         threshold = float(threshold_at_fmr(found.impostor.double(), fmr))
+        if cross_validated and threshold > 0:
+            threshold *= left_out_factor(embeddings, fmr)
         return cls(
             name=f"FMR {100 * fmr:.3g} %" if name is None else name,
             threshold=threshold,
@@ -193,6 +213,39 @@ class OperatingPoint:
             msg = f"{path} must be a JSON file with an operating point: {error}"
             raise ValueError(msg) from error
         return cls.from_dict(values, distance=distance)
+
+
+def left_out_factor(embeddings: Embeddings, fmr: float) -> float:
+    """By which factor a threshold has to shrink for people it was not chosen on; at most 1."""
+    groups = min(GROUPS, len(embeddings.people))
+    turn = {name: number % groups for number, name in enumerate(embeddings.people)}
+    of_group = torch.tensor([turn.get(name, 0) for name in embeddings.identities])
+    parts = [
+        embeddings.subset((of_group[embeddings.labels] == number).nonzero()[:, 0].tolist())
+        for number in range(groups)
+    ]
+    impostor = {
+        (one, other): compare(parts[one], None if one == other else parts[other]).impostor.double()
+        for one, other in combinations_with_replacement(range(groups), 2)
+    }
+    relative = []
+    for pair, left_out in impostor.items():
+        others = [found for who, found in impostor.items() if not {*who} & {*pair}]
+        rest = torch.cat([*others, left_out[:0]])
+        if len(rest):
+            # Constant scores have no threshold, and then there is nothing to shrink.
+            relative.append(left_out / lowest(rest, fmr).clamp(min=torch.finfo(rest.dtype).tiny))
+    factors = torch.cat(relative) if relative else torch.ones(1)
+    return min(1.0, float(lowest(factors, fmr))) if len(factors) else 1.0
+
+
+def lowest(values: Tensor, share: float) -> Tensor:
+    """Where at most this share of the values lies below: between two values, or under the least."""
+    count = int(share * len(values) + 1e-9)
+    above = values.kthvalue(min(count + 1, len(values))).values
+    if count == 0:
+        return above * (1 - 1e-6)
+    return (values.kthvalue(count).values + above) / 2
 
 
 def hashed(name: str) -> str:
