@@ -18,11 +18,9 @@ from siamlearn.data.image_set import ImageSet
 from siamlearn.data.randomness import address, generator
 from siamlearn.data.samplers import BalancedSampler
 from siamlearn.data.transforms import Augment
-from siamlearn.functional.distances import squared_euclidean
-from siamlearn.functional.pairs import between
-from siamlearn.functional.verification import roc_auc
 from siamlearn.nn.losses import PairLoss, SupConLoss
-from siamlearn.nn.nets import EmbeddingNet, NetConfig
+from siamlearn.nn.nets import EmbeddingNet, NetConfig, shrunk
+from siamlearn.nn.whitening import told_apart
 from siamlearn.train.callbacks import Callback
 from siamlearn.train.keeping import Checkpoint
 from siamlearn.train.reporting import LogLines, Progress
@@ -34,6 +32,7 @@ __all__ = ["Run", "fit"]
 STEPS, EPOCHS = 300, 8  # at least so many of each
 AVERAGE = 0.99  # share of itself that the average of the weights keeps each step
 WARM_UP = 0.1  # share of the steps in which the learning rate rises
+WHITENED = 28  # pixels of the longer side of the whitened copy, about
 SIDE = 60  # pixels of the longer side that a net looks at, about
 MIRRORED = 0.7  # share of what pixels tell about people that a mirror may leave over
 
@@ -96,7 +95,8 @@ def fit(
         images: the pictures to learn from; at least two identities with two pictures each.
         validation: pictures of other people, whose loss is put into the log each epoch.
         epochs: passes over the pictures; as many as make 300 steps if left out, at least 8.
-        net: what the net looks like; ``NetConfig.preset("small")`` for these pictures if left out.
+        net: what the net looks like; if left out, ``NetConfig.preset("small")`` for these
+            pictures, with a whitened copy.
         loss: what is wanted of a batch.
         augment: what happens to the pictures of each batch; ``Augment()`` if left out.
         mirror: whether a mirrored picture shows the same identity (a face does, a signature does
@@ -177,7 +177,9 @@ def started(
         return EmbeddingNet.load(weights)
     if net is None:
         mirror = mirrors(images) if mirror is None else mirror
-        net = NetConfig.preset("small", input=reduced(images.shape), mirror=mirror)
+        shape = reduced(images.shape)
+        small = shrunk(*shape[1:], WHITENED)
+        net = NetConfig.preset("small", input=shape, mirror=mirror, whitened=small)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(address("weights", seed))
         return EmbeddingNet(net)
@@ -191,8 +193,7 @@ def reduced(shape: tuple[int, int, int]) -> tuple[int, int, int]:
         ((1, 56, 46), (3, 53, 53), (1, 8, 8))
     """
     channels, height, width = shape
-    factor = max(1, round(max(height, width) / SIDE))
-    return channels, max(1, height // factor), max(1, width // factor)
+    return channels, *shrunk(height, width, SIDE)
 
 
 def mirrors(images: ImageSet) -> bool:
@@ -206,22 +207,10 @@ def mirrors(images: ImageSet) -> bool:
     people = [images.people[i] for i in order.tolist()]
     share = min(len(people), max(2, 1000 * len(people) // len(images)))
     some = images.only(people[:share])
-    factor = max(1, round(max(some.shape[1:]) / 28))
-    _, height, width = some.shape
-    small = some.resized((max(1, height // factor), max(1, width // factor))).pixels.float()
-    told = []
-    for other in (small, small.flip(3)):
-        pairs = between(
-            small.flatten(1),
-            some.labels,
-            other.flatten(1),
-            some.labels,
-            distance=squared_euclidean,
-            own=torch.arange(len(some)),
-        )
-        area = roc_auc(pairs.distance[pairs.positive], pairs.distance[pairs.negative])
-        told.append(float(area) - 0.5)
-    return told[1] >= MIRRORED * told[0] > 0
+    small = some.resized(shrunk(*some.shape[1:], WHITENED)).pixels.float()
+    told = told_apart(small.flatten(1), some.labels) - 0.5
+    mirrored = told_apart(small.flatten(1), some.labels, small.flip(3).flatten(1)) - 0.5
+    return mirrored >= MIRRORED * told > 0
 
 
 def balanced(

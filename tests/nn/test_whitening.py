@@ -27,6 +27,23 @@ def test_what_varies_within_people_counts_little():
     assert nearest_is_right(whitening(strangers)) > 0.95
 
 
+def test_what_does_not_carry_over_to_other_people_is_not_whitened():
+    # Every second person varies in the upper half of the picture, the others in the lower half:
+    # to discount what varies in some is to discount what tells the others apart.
+    generator = torch.Generator().manual_seed(0)
+    upper = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])[:, None].expand(6, 5)
+    images = torch.rand(12, 1, 1, 6, 5, generator=generator)
+    noise = torch.randn(12, 8, 1, 6, 5, generator=generator)
+    varies = torch.stack([upper, 1 - upper])[torch.arange(12) % 2][:, None, None]
+    images = (images * (1 - varies) + 0.15 * noise * varies).flatten(0, 1)
+    labels = torch.arange(12).repeat_interleave(8)
+    whitening = Whitening((6, 5), channels=1).fit(images, labels)
+
+    # The components keep their own scale: distances are those of the pixels, all times one factor.
+    ratio = torch.pdist(whitening(images)) / torch.pdist(images.flatten(1))
+    torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), rtol=1e-4, atol=0)
+
+
 def test_pictures_are_about_1_apart_whatever_their_contrast():
     images, labels = pictures_of_people()
     for contrast in (1.0, 0.01):

@@ -174,8 +174,8 @@ class NetConfig:
         """A net that is known to work: "small", our default, or "notebook".
 
         "notebook" is the net of 1,516 parameters that siamlearn grew out of, on pictures of
-        100x100. "small" is sized to the pictures: it takes as many blocks as halve their
-        shorter side down to about 6 pixels.
+        100x100. "small" is sized to the pictures: each block halves them until the shorter side
+        is below 8 pixels. It was made for pictures of about 60 pixels, as ``fit`` gives it.
 
         Args:
             name: which one.
@@ -191,9 +191,6 @@ class NetConfig:
             msg = f"there is no preset {name!r}; the presets are {', '.join(sorted(presets))}"
             raise ValueError(msg)
         config = presets[name]() if input is None else presets[name](input)
-        if changes.get("embedding") is not None:
-            # Whoever asks for a length gets that length.
-            config = replace(config, whitened=None)
         return replace(config, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -242,7 +239,6 @@ def small(shape: Shape = (1, 112, 92)) -> NetConfig:
         embedding=None,
         dropout=0.2,
         thumbnail=shrunk(height, width, 14),
-        whitened=shrunk(height, width, 28),
         standardize=True,
     )
 

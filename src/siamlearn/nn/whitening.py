@@ -12,7 +12,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-__all__ = ["Whitening", "principal_axes", "shrunk_covariance"]
+from siamlearn.functional.distances import squared_euclidean
+from siamlearn.functional.pairs import between
+from siamlearn.functional.verification import roc_auc
+
+__all__ = ["Whitening", "principal_axes", "shrunk_covariance", "told_apart"]
 
 COMPONENTS = 60
 
@@ -59,18 +63,20 @@ class Whitening(nn.Module):
 
     @torch.no_grad()
     def fit(self, images: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"]) -> Whitening:
-        """Learn from pictures of at least two identities, one of them with two pictures."""
+        """Learn from pictures of at least two identities, one of them with two pictures.
+
+        What varies within few identities need not vary within others. So it is tried first
+        whether whitening that is computed from every second identity tells the others apart
+        better than their pixels do; where it does not, the components keep their own scale.
+        """
         small = self._small(images).double()
-        mean = small.mean(dim=0)
-        axes = principal_axes(small - mean, COMPONENTS)
-        parts = (small - mean) @ axes
         who = torch.unique(labels, return_inverse=True)[1]
-        count = who.bincount()
-        centres = parts.new_zeros(len(count), parts.shape[1]).index_add(0, who, parts)
-        within = (parts - (centres / count[:, None])[who])[count[who] > 1]
-        values, vectors = torch.linalg.eigh(shrunk_covariance(within))
-        # Copies of a picture do not vary at all; a thousandth of a grey value stands for that.
-        axes = axes @ vectors / values.clamp(min=1e-6).sqrt()
+        mean = small.mean(dim=0)
+        axes = (
+            whitening_axes(small, who)
+            if carries_over(small, who)
+            else principal_axes(small - mean, COMPONENTS)
+        )
         # The mean square distance of two pictures is twice their variance.
         axes /= (2 * ((small - mean) @ axes).square().sum(dim=1).mean()).sqrt().clamp(min=1e-12)
         self.mean.copy_(mean)
@@ -79,6 +85,56 @@ class Whitening(nn.Module):
 
     def _small(self, images: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(images.float(), self.size).flatten(1)
+
+
+def whitening_axes(small: Float[Tensor, "n p"], who: Int[Tensor, " n"]) -> Float[Tensor, "p k"]:
+    """Directions, one a column, along each of which the pictures of one identity vary by 1."""
+    centred = small - small.mean(dim=0)
+    axes = principal_axes(centred, COMPONENTS)
+    parts = centred @ axes
+    count = who.bincount()
+    centres = parts.new_zeros(len(count), parts.shape[1]).index_add(0, who, parts)
+    within = (parts - (centres / count.clamp(min=1)[:, None])[who])[count[who] > 1]
+    values, vectors = torch.linalg.eigh(shrunk_covariance(within))
+    # Copies of a picture do not vary at all; a thousandth of a grey value stands for that.
+    whitened: Tensor = axes @ vectors / values.clamp(min=1e-6).sqrt()
+    return whitened
+
+
+def carries_over(small: Float[Tensor, "n p"], who: Int[Tensor, " n"]) -> bool:
+    """Whether whitening helps with identities that it was not computed from."""
+    gain = 0.0
+    for half in (0, 1):
+        learned = who % 2 != half
+        # At most about a thousand pictures, of whole identities, are compared with each other.
+        few = (who.bincount().cumsum(0) <= 1000).sum().clamp(min=4)
+        asked = ~learned & (who < few)
+        counts = who[learned].bincount(), who[asked].bincount()
+        if min(int(count.amax()) for count in counts) < 2 or int((counts[1] > 0).sum()) < 2:
+            return False  # nothing varies within people, or there are no two to tell apart
+        axes = whitening_axes(small[learned], who[learned])
+        gain += told_apart(small[asked] @ axes, who[asked]) - told_apart(small[asked], who[asked])
+    return gain > 0
+
+
+def told_apart(
+    vectors: Float[Tensor, "n k"],
+    who: Int[Tensor, " n"],
+    others: Float[Tensor, "n k"] | None = None,
+) -> float:
+    """Area under the ROC of the distances from each picture to all the others.
+
+    Args:
+        others: the others in another form, such as mirrored; the vectors themselves if left out.
+
+    Example:
+        >>> told_apart(torch.tensor([[0.0], [1.0], [5.0], [6.0]]), torch.tensor([3, 3, 8, 8]))
+        1.0
+    """
+    others = vectors if others is None else others
+    order = torch.arange(len(who), device=who.device)
+    pairs = between(vectors, who, others, who, distance=squared_euclidean, own=order)
+    return float(roc_auc(pairs.distance[pairs.positive], pairs.distance[pairs.negative]))
 
 
 def principal_axes(centred: Float[Tensor, "n d"], components: int) -> Float[Tensor, "d k"]:
