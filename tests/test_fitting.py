@@ -1,5 +1,6 @@
 import json
 import math
+import warnings
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from siamlearn.fitting import (
     parameter_groups,
     quickest_precision,
     reduced,
+    validation_loader,
 )
 
 FACES = sl.DrawnFaces(12, 6, size=(28, 23), seed=3)
@@ -80,7 +82,7 @@ def test_training_goes_on_from_saved_weights(tmp_path):
     folder = first.net.save(tmp_path)
 
     assert quick(weights=folder, epochs=1).net.config == first.net.config
-    with pytest.raises(ValueError, match="pass net= or weights=, not both"):
+    with pytest.raises(ValueError, match="weights bring their own net"):
         quick(weights=folder, net=first.net.config)
 
 
@@ -100,6 +102,82 @@ def test_pictures_of_any_kind_can_be_learned_from(shape, labels):
     net = quick(images, epochs=1, identities=4, pictures=2).net
 
     assert sl.embed(net, images).vectors.isfinite().all()
+
+
+class CutOff(sl.Callback):
+    """Ends the program, as a crash would, after some epochs."""
+
+    def __init__(self, epochs):
+        self.epochs = epochs
+
+    def on_epoch_start(self, trainer):
+        if trainer.epoch == self.epochs:
+            raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("epochs", [3, 12])  # before the first checkpoint, and after two
+def test_a_run_that_was_cut_off_goes_on_to_the_same_net(tmp_path, epochs):
+    few = sl.DrawnFaces(4, 3, size=(12, 10))
+    whole = quick(few, epochs=14)
+    with pytest.raises(ZeroDivisionError):
+        quick(few, epochs=14, folder=tmp_path / "runs", callbacks=[CutOff(epochs)])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is no checkpoint yet
+        run = quick(few, epochs=14, resume=tmp_path / "runs")
+
+    assert torch.equal(weights(run.net), weights(whole.net))
+    assert run.folder == tmp_path / "runs"
+    lines = (run.folder / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 15))
+
+
+def test_resume_wants_the_folder_of_a_run(tmp_path):
+    with pytest.raises(ValueError, match="resume is the folder of an earlier run"):
+        quick(resume=tmp_path / "nothing")
+
+
+def test_a_run_says_in_a_line_how_it_ended():
+    class Enough(sl.Callback):
+        def on_epoch_end(self, trainer):
+            trainer.stop("enough")
+
+    assert repr(quick(epochs=1)) == "Run(1 epochs, 2 steps, done)"
+    assert quick(epochs=3, callbacks=[Enough()]).stopped == "enough"
+
+
+def test_validation_shows_no_picture_twice_in_a_batch():
+    pairs = sl.DrawnFaces(9, 2, size=(12, 10))
+    run = quick(pairs, validation=pairs, epochs=1)
+
+    for batch in validation_loader(
+        pairs, run.net, balanced(pairs, identities=4, pictures=4, seed=0)
+    ):
+        assert len(torch.unique(batch[0].flatten(1), dim=0)) == len(batch[0])
+
+
+def test_colour_is_brought_to_what_the_net_takes(tmp_path):
+    colour = FACES.shaped((3, 28, 23))
+    folder = quick(epochs=1).net.save(tmp_path)
+
+    assert quick(colour, weights=folder, validation=colour, epochs=1).net.config.input[0] == 1
+
+
+def test_whether_faces_may_be_mirrored_can_be_said():
+    assert not quick(mirror=False, epochs=1).net.config.mirror
+    config = sl.NetConfig.preset("small", input=FACES.shape)
+    assert quick(net=config, mirror=True, epochs=1).net.config.mirror
+
+
+@pytest.mark.parametrize("change", [{"pictures": 1}, {"identities": 1}])
+def test_a_batch_without_positives_or_negatives_is_refused(change):
+    with pytest.raises(ValueError, match="two identities and two pictures of each"):
+        quick(**change)
+
+
+def test_a_folder_name_is_no_image_set():
+    with pytest.raises(TypeError, match=r"fit takes an ImageSet, such as sl\.from_folder"):
+        sl.fit("faces")
 
 
 def test_one_person_or_one_picture_each_is_refused():
@@ -128,6 +206,9 @@ def test_faces_may_be_mirrored_and_lopsided_signs_may_not():
         (sign + noise.to(torch.uint8)).flatten(0, 1), [k // 5 for k in range(30)]
     )
 
+    many_once = sl.from_arrays(torch.zeros(40, 8, 8), [*range(40)])
+
+    assert not mirrors(many_once)  # nothing tells
     assert mirrors(FACES)
     assert not mirrors(signs)
 

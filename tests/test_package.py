@@ -78,13 +78,15 @@ print(time.perf_counter() - start)
 print(*sorted(name for name in ("matplotlib", "sklearn", "torchvision", "scipy", "tensorboard")
               if name in sys.modules))
 """
-    run = [sys.executable, "-c", program]
-    seconds, heavy = min(
-        (subprocess.run(run, check=True, capture_output=True, text=True).stdout.split("\n")[:2])
-        for _ in range(2)
-    )
-    assert heavy == ""
-    assert float(seconds) < 2
+    took = []
+    for _ in range(2):
+        run = [sys.executable, "-c", program]
+        seconds, heavy, _ = subprocess.run(
+            run, check=True, capture_output=True, text=True
+        ).stdout.split("\n")
+        assert heavy == ""
+        took.append(float(seconds))
+    assert min(took) < 2
 
 
 def test_importing_starts_nothing():

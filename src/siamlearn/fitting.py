@@ -15,13 +15,14 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from siamlearn.data.image_set import ImageSet
-from siamlearn.data.randomness import address, generator
+from siamlearn.data.randomness import address
 from siamlearn.data.samplers import BalancedSampler
 from siamlearn.data.transforms import Augment
 from siamlearn.nn.losses import PairLoss, SupConLoss
 from siamlearn.nn.nets import EmbeddingNet, NetConfig, shrunk
-from siamlearn.nn.whitening import told_apart
+from siamlearn.nn.whitening import several, told_apart
 from siamlearn.train.callbacks import Callback
+from siamlearn.train.checkpoint import latest
 from siamlearn.train.keeping import Checkpoint
 from siamlearn.train.reporting import LogLines, Progress
 from siamlearn.train.runs import new_run_folder, split_section, write_config
@@ -63,6 +64,16 @@ class Run:
         """One row an epoch: epoch, step, loss, learning rate, and what callbacks added."""
         return self.trainer.log
 
+    @property
+    def stopped(self) -> str | None:
+        """Why training ended before its last epoch; None where it did not."""
+        return self.trainer.stopped
+
+    def __repr__(self) -> str:
+        ended = f"stopped: {self.stopped}" if self.stopped else "done"
+        where = "" if self.folder is None else f", folder={str(self.folder)!r}"
+        return f"Run({self.trainer.epoch} epochs, {self.trainer.step} steps, {ended}{where})"
+
 
 def fit(
     images: ImageSet,
@@ -82,6 +93,8 @@ def fit(
     precision: str | None = None,
     weights: str | Path | None = None,
     folder: str | Path | None = None,
+    resume: str | Path | None = None,
+    config: dict[str, Any] | None = None,
     callbacks: Sequence[Callback] | None = None,
 ) -> Run:
     """Train a net to tell the identities of these pictures apart, and others like them.
@@ -112,6 +125,9 @@ def fit(
         folder: name of the run's folder, ``runs``; where there is one with something in it,
             ``runs1`` is made, and so on. It gets config, log, checkpoints and weights. Nothing
             is written if left out.
+        resume: the folder of a run that was cut off, to go on with from its last checkpoint; all
+            else is passed as it was then.
+        config: sections for the folder's ``config.json``, besides or instead of our own.
         callbacks: besides those that the folder needs; a progress bar if left out.
 
     Raises:
@@ -126,10 +142,12 @@ def fit(
     """
     sampler = balanced(images, identities=identities, pictures=pictures, seed=seed)
     model = started(images, net=net, weights=weights, mirror=mirror, seed=seed)
-    small = images.resized(model.config.input[1:])
+    small = images.shaped(model.config.input)
+    model.whiten(small.pixels, small.labels)
+    checks = None if validation is None else validation_loader(validation, model, sampler)
     epochs = max(EPOCHS, math.ceil(STEPS / len(sampler))) if epochs is None else epochs
     optimizer = AdamW(parameter_groups(model, weight_decay), lr=learning_rate)
-    where = None if folder is None else empty_folder(Path(folder))
+    where = run_folder(folder, resume)
     trainer = Trainer(
         model,
         loss or SupConLoss(temperature=0.1),
@@ -142,20 +160,16 @@ def fit(
         device=device,
         seed=seed,
     )
-    if where is not None:
+    if where is not None and resume is None:
+        settings: dict[str, Any] = {"epochs": epochs, "identities": sampler.rows}
+        settings |= {"pictures": sampler.parts, "learning_rate": learning_rate}
+        settings |= {"weight_decay": weight_decay, "seed": seed}
         sections = {"net": model.config, "split": split_section(images, train=images)}
-        settings: dict[str, Any] = {
-            "epochs": epochs,
-            "identities": sampler.rows,
-            "pictures": pictures,
-            "learning_rate": learning_rate,
-            "weight_decay": weight_decay,
-            "seed": seed,
-        }
-        write_config(where, **sections, fit=settings | described(trainer))
-    checks = None if validation is None else validation_loader(validation, model, pictures)
-    trainer.fit(DataLoader(small, batch_sampler=sampler), epochs=epochs, validation=checks)
-    model.whiten(small.pixels.to(trainer.device), small.labels.to(trainer.device))
+        write_config(where, **sections | (config or {}), fit=settings | described(trainer))
+    again = None if resume is None or where is None else where / "checkpoints"
+    trainer.fit(
+        DataLoader(small, batch_sampler=sampler), epochs=epochs, validation=checks, resume=again
+    )
     if where is not None:
         model.save(where / "net")
     return Run(model, trainer, where)
@@ -171,15 +185,17 @@ def started(
 ) -> EmbeddingNet:
     """The net before training: loaded, or new with weights drawn from the seed."""
     if weights is not None:
-        if net is not None:
-            msg = "weights bring their own net: pass net= or weights=, not both"
+        if net is not None or mirror is not None:
+            msg = "weights bring their own net: pass weights=, or net= and mirror=, not both"
             raise ValueError(msg)
         return EmbeddingNet.load(weights)
     if net is None:
-        mirror = mirrors(images) if mirror is None else mirror
         shape = reduced(images.shape)
         small = shrunk(*shape[1:], WHITENED)
-        net = NetConfig.preset("small", input=shape, mirror=mirror, whitened=small)
+        mirror = mirrors(images) if mirror is None else mirror
+        net = NetConfig.preset("small", input=shape, whitened=small)
+    if mirror is not None:
+        net = replace(net, mirror=mirror)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(address("weights", seed))
         return EmbeddingNet(net)
@@ -203,21 +219,29 @@ def mirrors(images: ImageSet) -> bool:
     images: if, of what the distance tells about the identity (AUC above one half), a mirror
     leaves 70 %, it does little harm. It leaves 80 % of faces and a third of handwritten digits.
     """
-    order = torch.randperm(len(images.people), generator=generator("mirrors"))
-    people = [images.people[i] for i in order.tolist()]
-    share = min(len(people), max(2, 1000 * len(people) // len(images)))
-    some = images.only(people[:share])
+    chosen = several(torch.unique(images.labels, return_inverse=True)[1])
+    some = images.subset(chosen.tolist())
+    if len(some.people) < 2:
+        return False
     small = some.resized(shrunk(*some.shape[1:], WHITENED)).pixels.float()
     told = told_apart(small.flatten(1), some.labels) - 0.5
     mirrored = told_apart(small.flatten(1), some.labels, small.flip(3).flatten(1)) - 0.5
     return mirrored >= MIRRORED * told > 0
 
 
-def balanced(
-    images: ImageSet, *, identities: int, pictures: int, seed: int, batches: int | None = None
-) -> BalancedSampler:
+def balanced(images: ImageSet, *, identities: int, pictures: int, seed: int) -> BalancedSampler:
     """Batches of several identities, as many as there are if there are few."""
-    people, most = len(images.people), int(images.labels.bincount().max())
+    if not isinstance(images, ImageSet):
+        msg = f"fit takes an ImageSet, such as sl.from_folder('faces'), got {images!r}"
+        raise TypeError(msg)
+    if min(identities, pictures) < 2:
+        msg = (
+            "a batch needs two identities and two pictures of each, to have negatives and "
+            f"positives; got identities={identities} and pictures={pictures}"
+        )
+        raise ValueError(msg)
+    people = len(images.people)
+    most = int(images.labels.bincount().max()) if people else 0
     if people < 2 or most < 2:
         msg = (
             "learning needs two identities, and one with two pictures; "
@@ -225,19 +249,20 @@ def balanced(
         )
         raise ValueError(msg)
     return BalancedSampler(
-        images.labels,
-        identities=min(identities, people),
-        images=pictures,
-        batches=batches,
-        seed=seed,
+        images.labels, identities=min(identities, people), images=pictures, seed=seed
     )
 
 
-def validation_loader(images: ImageSet, net: EmbeddingNet, pictures: int) -> DataLoader[Any]:
-    """Fixed batches of validation pictures, put together as in training."""
-    small = images.resized(net.config.input[1:])
-    sampler = balanced(small, identities=16, pictures=pictures, seed=0)
-    batches = [sampler.batch(0, k) for k in range(len(sampler))]
+def validation_loader(
+    images: ImageSet, net: EmbeddingNet, training: BalancedSampler
+) -> DataLoader[Any]:
+    """Fixed batches of validation pictures, put together as in training, none twice in a batch."""
+    small = images.shaped(net.config.input)
+    count = small.labels.bincount()
+    fewest = int(count[count > 1].min()) if count.max() > 1 else 0
+    pictures = min(training.parts, max(2, fewest))
+    sampler = balanced(small, identities=training.rows, pictures=pictures, seed=0)
+    batches = [sorted({*sampler.batch(0, k)}) for k in range(len(sampler))]
     return DataLoader(small, batch_sampler=batches)
 
 
@@ -281,16 +306,29 @@ def quickest_precision(device: str | torch.device | None) -> str:
     return "bfloat16" if capabilities.get("amx_bf16") else "float32"
 
 
-def empty_folder(folder: Path) -> Path:
-    """The folder itself if it is there and empty, else a new one of that name."""
-    return folder if folder.is_dir() and not any(folder.iterdir()) else new_run_folder(folder)
+def run_folder(folder: str | Path | None, resume: str | Path | None) -> Path | None:
+    """The folder of the run to go on with; or the one given if it is empty, or one beside it."""
+    if resume is not None:
+        where = Path(resume)
+        if folder is not None or not where.is_dir():
+            msg = f"resume is the folder of an earlier run, without folder=; got {str(resume)!r}"
+            raise ValueError(msg)
+        if latest(where / "checkpoints") is None:
+            # It was cut off before its first checkpoint: nothing is lost by starting anew.
+            (where / "checkpoints").mkdir(exist_ok=True)
+            (where / "metrics.jsonl").unlink(missing_ok=True)
+        return where
+    if folder is None:
+        return None
+    where = Path(folder)
+    return where if where.is_dir() and not any(where.iterdir()) else new_run_folder(where)
 
 
 def recorders(folder: Path | None) -> list[Callback]:
     """What a run folder needs: the log and the checkpoints."""
     if folder is None:
         return []
-    return [LogLines(folder / "metrics.jsonl"), Checkpoint(folder / "checkpoints", every=10)]
+    return [LogLines(folder / "metrics.jsonl"), Checkpoint(folder / "checkpoints", every=5)]
 
 
 def described(trainer: Trainer) -> dict[str, str]:

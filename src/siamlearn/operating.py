@@ -101,6 +101,12 @@ class OperatingPoint:
             >>> point.threshold, point.seen_fmr, point.accepts(2.0)
             (6.5, 0.75, True)
         """
+        if not isinstance(embeddings, Embeddings):
+            msg = (
+                "a threshold is chosen on Embeddings, such as sl.embed(net, images), got "
+                f"{type(embeddings).__name__}"
+            )
+            raise TypeError(msg)
         if not 0 < fmr < 1:
             msg = f"fmr must be above 0 and below 1, got {fmr}; 0.01 accepts 1 impostor in 100"
             raise ValueError(msg)
@@ -235,17 +241,17 @@ def left_out_factor(embeddings: Embeddings, fmr: float) -> float:
         if len(rest):
             # Constant scores have no threshold, and then there is nothing to shrink.
             relative.append(left_out / lowest(rest, fmr).clamp(min=torch.finfo(rest.dtype).tiny))
-    factors = torch.cat(relative) if relative else torch.ones(1)
+    factors = torch.cat([*relative, torch.ones(0)])
     return min(1.0, float(lowest(factors, fmr))) if len(factors) else 1.0
 
 
 def lowest(values: Tensor, share: float) -> Tensor:
-    """Where at most this share of the values lies below: between two values, or under the least."""
-    count = int(share * len(values) + 1e-9)
-    above = values.kthvalue(min(count + 1, len(values))).values
-    if count == 0:
-        return above * (1 - 1e-6)
-    return (values.kthvalue(count).values + above) / 2
+    """A threshold at or below which at most this share of the values lies; between two of them."""
+    ordered = values.sort().values
+    following = ordered[min(int(share * len(values) + 1e-9), len(values) - 1)]
+    # Values that are equal are accepted together, or not at all.
+    last = int(torch.searchsorted(ordered, following))
+    return following * (1 - 1e-6) if last == 0 else (ordered[last - 1] + following) / 2
 
 
 def hashed(name: str) -> str:

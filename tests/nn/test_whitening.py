@@ -1,6 +1,17 @@
 import torch
 
-from siamlearn.nn.whitening import Whitening, principal_axes, shrunk_covariance
+from siamlearn.nn.whitening import (
+    Whitening,
+    carries_over,
+    principal_axes,
+    several,
+    shrunk_covariance,
+)
+
+
+def fitted(size, images, labels):
+    whitening = Whitening(size, channels=1)
+    return whitening.fit(whitening.shrunk(images), labels)
 
 
 def pictures_of_people(people=12, each=8, seed=0):
@@ -15,7 +26,7 @@ def pictures_of_people(people=12, each=8, seed=0):
 
 def test_what_varies_within_people_counts_little():
     images, labels = pictures_of_people()
-    whitening = Whitening((6, 5), channels=1).fit(images, labels)
+    whitening = fitted((6, 5), images, labels)
     strangers, who = pictures_of_people(seed=1)
 
     def nearest_is_right(vectors):
@@ -37,7 +48,7 @@ def test_what_does_not_carry_over_to_other_people_is_not_whitened():
     varies = torch.stack([upper, 1 - upper])[torch.arange(12) % 2][:, None, None]
     images = (images * (1 - varies) + 0.15 * noise * varies).flatten(0, 1)
     labels = torch.arange(12).repeat_interleave(8)
-    whitening = Whitening((6, 5), channels=1).fit(images, labels)
+    whitening = fitted((6, 5), images, labels)
 
     # The components keep their own scale: distances are those of the pixels, all times one factor.
     ratio = torch.pdist(whitening(images)) / torch.pdist(images.flatten(1))
@@ -47,7 +58,7 @@ def test_what_does_not_carry_over_to_other_people_is_not_whitened():
 def test_pictures_are_about_1_apart_whatever_their_contrast():
     images, labels = pictures_of_people()
     for contrast in (1.0, 0.01):
-        whitening = Whitening((6, 5), channels=1).fit(contrast * images, labels)
+        whitening = fitted((6, 5), contrast * images, labels)
         square = torch.pdist(whitening(contrast * images)).square().mean()
         # n (n - 1) / 2 pairs stand beside n (n) / 2 in the variance.
         torch.testing.assert_close(square.item(), 96 / 95, rtol=1e-3, atol=0)
@@ -55,22 +66,22 @@ def test_pictures_are_about_1_apart_whatever_their_contrast():
 
 def test_names_of_identities_do_not_matter():
     images, labels = pictures_of_people(people=4, each=3)
-    one = Whitening((3, 3), channels=1).fit(images, labels)(images)
-    other = Whitening((3, 3), channels=1).fit(images, 1000 - 7 * labels)(images)
+    one = fitted((3, 3), images, labels)(images)
+    other = fitted((3, 3), images, 1000 - 7 * labels)(images)
 
     torch.testing.assert_close(torch.pdist(one), torch.pdist(other), rtol=1e-4, atol=1e-5)
 
 
 def test_copies_of_a_picture_are_no_trouble():
     images = torch.rand(3, 1, 4, 4).repeat_interleave(2, dim=0)
-    vectors = Whitening((4, 4), channels=1).fit(images, torch.arange(6) // 2)(images)
+    vectors = fitted((4, 4), images, torch.arange(6) // 2)(images)
 
     assert vectors.isfinite().all()
 
 
 def test_pictures_all_alike_are_no_trouble():
     images = torch.full((4, 1, 4, 4), 0.5)
-    vectors = Whitening((4, 4), channels=1).fit(images, torch.arange(4) // 2)(images)
+    vectors = fitted((4, 4), images, torch.arange(4) // 2)(images)
 
     assert vectors.isfinite().all()
 
@@ -90,3 +101,23 @@ def test_a_shrunk_covariance_of_few_rows_is_not_singular():
     rows = torch.randn(3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
     assert torch.linalg.eigvalsh(shrunk_covariance(rows)).min() > 0
+
+
+def test_the_order_of_labels_and_people_with_one_picture_decide_nothing():
+    images, labels = pictures_of_people()
+    small, singles = images.flatten(1).double(), torch.rand(200, 30, dtype=torch.float64)
+    first = torch.cat([labels, 1000 + torch.arange(200)])
+    last = torch.cat([1000 + labels, torch.arange(200)])
+
+    for who in (first, last):
+        who = torch.unique(who, return_inverse=True)[1]
+        assert carries_over(torch.cat([small, singles]), who)
+
+
+def test_several_are_few_enough_to_compare():
+    who = torch.arange(3).repeat_interleave(5000)[torch.randperm(15000)]
+    chosen = several(who, pictures=10)
+
+    assert len(set(chosen.tolist())) == 30
+    assert who[chosen].bincount().tolist() == [10, 10, 10]
+    assert len(several(torch.arange(50))) == 0

@@ -102,8 +102,8 @@ class NetConfig:
         standardize: shift and scale each picture to mean 0 and contrast 1 first, so that
             neither brightness nor contrast of the light matters.
         whitened: height and width of another shrunken copy, whose `Whitening` stands behind the
-            learned embedding. It is not trained but computed, by ``fit`` when training is over,
-            and is zero before. None leaves it out.
+            learned embedding. It is not trained but computed, by ``fit`` or ``net.whiten``, and
+            is zero before and while training. None leaves it out.
         mirror: outside training, embed a picture and its mirror image, and take the mean.
         unit_length: scale the learned embedding (with a thumbnail: each of its two parts first)
             to length 1.
@@ -184,7 +184,7 @@ class NetConfig:
 
         Example:
             >>> len(NetConfig.preset("small", input=(3, 64, 64)).blocks)
-            4
+            6
         """
         presets = {"notebook": notebook, "small": small}
         if name not in presets:
@@ -350,10 +350,11 @@ class EmbeddingNet(nn.Module):
             labels: the identity of each, integers of shape (n,).
         """
         if self.whitening is not None:
-            images = self._prepared(images)
-            if self.config.mirror:
-                images, labels = torch.cat([images, images.flip(3)]), labels.repeat(2)
-            self.whitening.fit(images, labels)
+            # In parts, because floats take four times the memory of bytes.
+            parts = [self._prepared(part) for part in torch.split(images, 256)]
+            small = torch.cat([self.whitening.shrunk(part) for part in parts])
+            mirrored = torch.cat([self.whitening.shrunk(part.flip(3)) for part in parts])
+            self.whitening.fit(small, labels, mirrored if self.config.mirror else None)
         return self
 
     @property

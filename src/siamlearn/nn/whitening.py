@@ -16,7 +16,7 @@ from siamlearn.functional.distances import squared_euclidean
 from siamlearn.functional.pairs import between
 from siamlearn.functional.verification import roc_auc
 
-__all__ = ["Whitening", "principal_axes", "shrunk_covariance", "told_apart"]
+__all__ = ["Whitening", "principal_axes", "several", "shrunk_covariance", "told_apart"]
 
 COMPONENTS = 60
 
@@ -38,7 +38,7 @@ class Whitening(nn.Module):
         >>> whitening = Whitening((4, 4), channels=1)
         >>> whitening(images).abs().max()
         tensor(0.)
-        >>> whitening.fit(images, labels)(images).shape
+        >>> whitening.fit(whitening.shrunk(images), labels)(images).shape
         torch.Size([6, 60])
 
     Source:
@@ -59,31 +59,40 @@ class Whitening(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """The components of pictures, on average about 1 apart."""
-        return (self._small(images) - self.mean) @ self.axes
+        return (self.shrunk(images) - self.mean) @ self.axes
 
     @torch.no_grad()
-    def fit(self, images: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"]) -> Whitening:
+    def fit(
+        self,
+        small: Float[Tensor, "n p"],
+        labels: Int[Tensor, " n"],
+        mirrored: Float[Tensor, "n p"] | None = None,
+    ) -> Whitening:
         """Learn from pictures of at least two identities, one of them with two pictures.
 
         What varies within few identities need not vary within others. So it is tried first
         whether whitening that is computed from every second identity tells the others apart
         better than their pixels do; where it does not, the components keep their own scale.
+
+        Args:
+            small: the pictures as ``shrunk`` gives them.
+            labels: whom each shows.
+            mirrored: their mirror images, if these show the same identities.
         """
-        small = self._small(images).double()
-        who = torch.unique(labels, return_inverse=True)[1]
+        small, who = small.double(), torch.unique(labels, return_inverse=True)[1]
+        whiten = carries_over(small, who)
+        if mirrored is not None:
+            small, who = torch.cat([small, mirrored.double()]), who.repeat(2)
         mean = small.mean(dim=0)
-        axes = (
-            whitening_axes(small, who)
-            if carries_over(small, who)
-            else principal_axes(small - mean, COMPONENTS)
-        )
+        axes = whitening_axes(small, who) if whiten else principal_axes(small - mean, COMPONENTS)
         # The mean square distance of two pictures is twice their variance.
         axes /= (2 * ((small - mean) @ axes).square().sum(dim=1).mean()).sqrt().clamp(min=1e-12)
         self.mean.copy_(mean)
         self.axes.zero_()[:, : axes.shape[1]] = axes
         return self
 
-    def _small(self, images: Tensor) -> Tensor:
+    def shrunk(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p"]:
+        """Pictures as rows of the pixels of their small copies."""
         return F.adaptive_avg_pool2d(images.float(), self.size).flatten(1)
 
 
@@ -103,18 +112,40 @@ def whitening_axes(small: Float[Tensor, "n p"], who: Int[Tensor, " n"]) -> Float
 
 def carries_over(small: Float[Tensor, "n p"], who: Int[Tensor, " n"]) -> bool:
     """Whether whitening helps with identities that it was not computed from."""
+    some = several(who)
+    half = torch.zeros_like(who.bincount())
+    half[torch.unique(who[some])[::2]] = 1  # one identity learns, the next is asked
     gain = 0.0
-    for half in (0, 1):
-        learned = who % 2 != half
-        # At most about a thousand pictures, of whole identities, are compared with each other.
-        few = (who.bincount().cumsum(0) <= 1000).sum().clamp(min=4)
-        asked = ~learned & (who < few)
-        counts = who[learned].bincount(), who[asked].bincount()
-        if min(int(count.amax()) for count in counts) < 2 or int((counts[1] > 0).sum()) < 2:
-            return False  # nothing varies within people, or there are no two to tell apart
+    for side in (0, 1):
+        learned, asked = half[who] != side, some[half[who[some]] == side]
+        if len(torch.unique(who[asked])) < 2 or int(who[learned].bincount().max()) < 2:
+            return False  # no two to tell apart, or nothing that varies within one
         axes = whitening_axes(small[learned], who[learned])
         gain += told_apart(small[asked] @ axes, who[asked]) - told_apart(small[asked], who[asked])
     return gain > 0
+
+
+def several(
+    who: Int[Tensor, " n"], *, identities: int = 100, pictures: int = 10
+) -> Int[Tensor, " m"]:
+    """Some pictures of some identities that have two: enough to judge by, few enough to compare.
+
+    Returns:
+        Places of the pictures, always the same ones for the same labels.
+
+    Example:
+        >>> several(torch.tensor([0, 1, 1, 2, 2, 2]), pictures=2).shape
+        torch.Size([4])
+    """
+    order = torch.randperm(len(who), generator=torch.Generator().manual_seed(0)).to(who.device)
+    order = order[who[order].argsort(stable=True)]
+    count = who.bincount()
+    turn = torch.arange(len(who), device=who.device) - (count.cumsum(0) - count)[who[order]]
+    able = (count > 1).nonzero()[:, 0]
+    drawn = torch.randperm(len(able), generator=torch.Generator().manual_seed(0)).to(who.device)
+    chosen = torch.zeros_like(count, dtype=torch.bool)
+    chosen[able[drawn[:identities]]] = True
+    return order[chosen[who[order]] & (turn < pictures)].sort().values
 
 
 def told_apart(
@@ -158,12 +189,12 @@ def principal_axes(centred: Float[Tensor, "n d"], components: int) -> Float[Tens
 
 
 def shrunk_covariance(centred: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
-    """Covariance of rows with mean zero, shrunk as Ledoit and Wolf have it: never singular.
+    """Covariance of rows with mean zero, shrunk as Ledoit and Wolf have it.
 
     Example:
-        >>> rows = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])
-        >>> torch.linalg.eigvalsh(shrunk_covariance(rows)).min() > 0
-        tensor(True)
+        >>> shrunk_covariance(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))
+        tensor([[0.5000, 0.0000],
+                [0.0000, 0.5000]])
     """
     from sklearn.covariance import ledoit_wolf
 
