@@ -6,7 +6,7 @@ FACES ?=
 
 .PHONY: faces test docs check benchmarks clean
 
-faces: $(VENV)/.test  ## train on the AT&T faces (or drawn ones) and leave a run folder with pictures
+faces: $(VENV)/.plots  ## train on the AT&T faces (or drawn ones) and leave a run folder with pictures
 	$(BIN)/python examples/att_faces.py $(FACES)
 
 test: $(VENV)/.test  ## run all tests
@@ -22,12 +22,12 @@ docs: $(VENV)/.docs  ## build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b doctest docs docs/_build/doctest
 
-benchmarks: $(VENV)/.test  ## measure everything again: about two hours on two cores
+benchmarks: $(VENV)/.test  ## measure everything again: about half an hour on two cores
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/att_faces.py
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 # One stamp an extra: made again when pyproject.toml changes.
 $(VENV)/.%: pyproject.toml | $(VENV)/bin/python

@@ -3,8 +3,7 @@ Who is this? The AT&T faces, from pictures to names
 ===================================================
 
 Learn from some people, choose a threshold on others, and name people whom the net has never seen.
-
-Run it with ``python examples/att_faces.py``. Without the AT&T faces it goes on with drawn ones.
+Without the AT&T faces it goes on with drawn ones.
 """
 
 import argparse
@@ -60,6 +59,7 @@ tested = split.probes
 # The net is sized to the pictures; loss, augmentation and schedule are the library's defaults.
 
 folder = sl.new_run_folder(args.save_dir)
+parts = sl.split_section(faces, train=train, calibration=calibration, tested=tested)
 watch: list[sl.Callback] = [sl.Summary(args.verbose), sl.Evaluate(calibration, every=10)]
 if args.save_plots:
     watch.append(sl.Plots(calibration, folder / "plots", every=10))
@@ -72,6 +72,7 @@ run = sl.fit(
     seed=args.seed,
     weights=args.weights,
     folder=folder,
+    config={"split": parts, "arguments": vars(args)},
     callbacks=[*watch, sl.Progress()],
 )
 
