@@ -10,8 +10,9 @@ from torch import nn
 
 from siamlearn.data.images import ImageSet
 from siamlearn.embeddings import Embeddings, embed
-from siamlearn.evaluation import evaluate
+from siamlearn.evaluation import evaluate, fnmr_at
 from siamlearn.functional.distances import cosine
+from siamlearn.functional.verification import threshold_at_fmr
 from siamlearn.operating import OperatingPoint
 
 
@@ -192,6 +193,13 @@ def test_an_fmr_that_the_pairs_cannot_resolve_is_left_open():
     assert report.fnmr_at[0.1] is not None
     assert report.fnmr_at[1e-6] is None
     assert f"? {len(report.impostor)} impostor pairs are too few to tell" in str(report)
+
+
+def test_the_report_and_the_threshold_agree_on_which_fmr_the_pairs_resolve():
+    genuine, impostor = torch.zeros(4), torch.arange(625.0)
+
+    assert fnmr_at(genuine, impostor, [0.0048]) == {0.0048: 0.0}  # 3 of 625
+    assert threshold_at_fmr(impostor, 0.0048) == 2.5
 
 
 def rows(report):

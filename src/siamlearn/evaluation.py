@@ -301,8 +301,7 @@ def fnmr_at(genuine: Tensor, impostor: Tensor, fmrs: Iterable[float]) -> dict[fl
         if not 0 < fmr < 1:
             msg = f"fmrs must be above 0 and below 1, got {fmr}; 0.01 accepts 1 impostor in 100"
             raise ValueError(msg)
-        # The rule of three: seeing no error in n pairs does not show less than 3 / n.
-        resolved = fmr * len(impostor) >= 3
+        resolved = verification.resolves(fmr, len(impostor))
         found[fmr] = curve.fnmr[curve.fmr <= fmr].min().item() if resolved else None
     return found
 

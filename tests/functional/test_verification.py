@@ -14,6 +14,7 @@ from siamlearn.functional.verification import (
     precision_recall,
     rates,
     rates_at,
+    resolves,
     roc_auc,
     threshold_at_fmr,
 )
@@ -360,3 +361,12 @@ def test_an_fmr_that_cannot_be_read_is_refused():
 def test_an_fmr_is_a_share(fmr):
     with pytest.raises(ValueError, match="between 0 and 1"):
         threshold_at_fmr(torch.rand(100), fmr)
+
+
+@pytest.mark.parametrize("impostors", [47, 94, 147, 625, 1250, 2500])
+def test_three_in_n_is_what_n_pairs_resolve_however_it_rounds(impostors):
+    # For these numbers 3 / n * n is below 3.
+    assert 3 / impostors * impostors < 3
+    assert resolves(3 / impostors, impostors)
+    assert not resolves(3 / impostors, impostors - 1)
+    assert threshold_at_fmr(torch.arange(float(impostors)), 3 / impostors) == 2.5

@@ -27,6 +27,7 @@ __all__ = [
     "precision_recall",
     "rates",
     "rates_at",
+    "resolves",
     "roc_auc",
     "threshold_at_fmr",
 ]
@@ -204,6 +205,29 @@ def best_threshold(
     return accuracy, _midway(threshold, best)
 
 
+def resolves(fmr: float, impostors: int) -> bool:
+    """Whether so many impostor pairs can show a false match rate as low as this.
+
+    With n impostor pairs none of which is accepted, the true rate may still be 3 / n (at 95 %
+    confidence).
+
+    Args:
+        fmr: the false match rate, between 0 and 1.
+        impostors: how many impostor pairs there are, one or more.
+
+    Example:
+        >>> resolves(0.01, 300), resolves(0.01, 299)
+        (True, False)
+
+    Source:
+        The rule of three: Hanley, Lippman-Hand: If Nothing Goes Wrong, Is Everything All Right?,
+        JAMA 249, 1983; ISO/IEC 19795-1:2021 uses it for the size of a test.
+    """
+    # A quotient is rounded to the nearest float, as a written 0.0048 is: equal numbers are equal.
+    # The product 0.0048 * 625 is a little below 3.
+    return fmr >= 3 / impostors
+
+
 def threshold_at_fmr(impostor: Float[Tensor, " n"], fmr: float) -> Float[Tensor, ""]:
     """The largest threshold at which at most this share of the impostor pairs is accepted.
 
@@ -213,26 +237,20 @@ def threshold_at_fmr(impostor: Float[Tensor, " n"], fmr: float) -> Float[Tensor,
         fmr: the false match rate that is asked for, between 0 and 1.
 
     Raises:
-        ValueError: where ``fmr`` is below what so many pairs can show. With n impostor pairs none
-            of which is accepted, the true rate may still be 3 / n (at 95 % confidence).
+        ValueError: where ``fmr`` is below what so many pairs can show, as :func:`resolves` says.
 
     Example:
         >>> threshold_at_fmr(torch.arange(100.0), 0.05)
         tensor(4.5000)
-
-    Source:
-        The rule of three: Hanley, Lippman-Hand: If Nothing Goes Wrong, Is Everything All Right?,
-        JAMA 249, 1983; ISO/IEC 19795-1:2021 uses it for the size of a test.
     """
     _check(impostor=impostor)
-    resolved = 3 / len(impostor)
     if not 0 < fmr < 1:
         msg = f"an FMR is a share between 0 and 1, got {fmr:g}; 0.01 and 0.001 are usual"
         raise ValueError(msg)
-    if fmr < resolved:
+    if not resolves(fmr, len(impostor)):
         msg = (
             f"FMR {fmr:g} cannot be read from {len(impostor):,} impostor pairs, which resolve "
-            f"{resolved:.2g} at best (rule of three); use more identities or a higher FMR"
+            f"{3 / len(impostor):.2g} at best (rule of three); use more identities or a higher FMR"
         )
         raise ValueError(msg)
     threshold, _, wrong = _accepted(impostor[:0], impostor)
