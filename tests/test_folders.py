@@ -93,5 +93,11 @@ def test_missing_files_are_named_and_new_ones_do_not_matter(tmp_path):
     (tmp_path / "place" / "one").unlink()
     with pytest.raises(ValueError, match="is not as it was written: one"):
         check(tmp_path / "place")
-    with pytest.raises(ValueError, match="holds nothing whole"):
+
+
+def test_a_missing_folder_is_not_called_damaged(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere"):
         check(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds nothing whole"):
+        check(tmp_path / "empty")

@@ -61,6 +61,7 @@ def check(folder: Path) -> None:
     Files that came later do not matter.
 
     Raises:
+        FileNotFoundError: there is no such folder.
         ValueError: a file is missing or changed; the message says which.
 
     Example:
@@ -74,6 +75,9 @@ def check(folder: Path) -> None:
         ...
         ValueError: ...answers is not as it was written: answer.txt; copy it again or make it anew
     """
+    if not folder.is_dir():
+        msg = f"there is no folder {folder}; check the path"
+        raise FileNotFoundError(msg)
     try:
         written = json.loads((folder / MANIFEST).read_bytes())["sha256"]
         found = hashes(folder)
