@@ -152,3 +152,9 @@ def test_every_listed_pair_has_its_turn(pairs):
 def test_a_list_that_is_not_of_pairs_is_refused(pairs):
     with pytest.raises(ValueError, match="pairs must be a list of two pictures each"):
         ListedPairs(pairs)
+
+
+@pytest.mark.parametrize("pairs", [[(-1, 5)], [(0, 1), (2, -3)]])
+def test_an_index_from_the_end_is_refused_in_a_list(pairs):
+    with pytest.raises(ValueError, match=r"counted from 0, got \((-1, 5|2, -3)\)"):
+        ListedPairs(pairs)

@@ -369,3 +369,34 @@ def test_triplets_that_the_labels_do_not_allow_are_refused():
         TripletSampler([0, 1], triplets=1)
     with pytest.raises(ValueError, match="triplets need two identities"):
         TripletSampler([0, 0], triplets=1)
+
+
+@pytest.mark.parametrize("picture", [-1, 6])
+def test_a_part_that_draws_a_picture_that_is_not_there_is_told(picture):
+    def positives(epoch, slots):
+        return np.full(len(slots), 5), np.full(len(slots), picture)
+
+    sampler = PairSampler([0, 0, 1, 1, 2, 2], pairs=2, positive=1, positives=positives)
+    with pytest.raises(ValueError, match=f"of the 6 pictures, 0 to 5, got {picture}"):
+        sampler.batch(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "shown"),
+    [
+        (
+            PairSampler([0, 0, 1, 1], pairs=2, batches=3, seed=7),
+            "PairSampler(pairs=2, positive=0.5, seed=7, batches=3)",
+        ),
+        (
+            BalancedSampler([0, 0, 1, 1], identities=2, images=1, rank=1, ranks=2),
+            "BalancedSampler(identities=2, images=1, seed=0, batches=2, rank=1, ranks=2)",
+        ),
+        (
+            TripletSampler([0, 0, 1, 1], triplets=4, seed=1),
+            "TripletSampler(triplets=4, seed=1, batches=1)",
+        ),
+    ],
+)
+def test_a_sampler_shows_its_settings_and_not_its_pictures(sampler, shown):
+    assert repr(sampler) == shown

@@ -194,7 +194,7 @@ class ListedPairs:
         seed: the same seed gives the same order.
 
     Raises:
-        ValueError: where the list is empty or not of pairs.
+        ValueError: where the list is empty, not of pairs, or has an index below zero.
 
     Example:
         >>> left, right = ListedPairs([(0, 5), (1, 7)])(0, np.arange(2))
@@ -208,6 +208,10 @@ class ListedPairs:
         self.pairs = np.asarray(pairs, dtype=np.int64)
         if self.pairs.ndim != 2 or self.pairs.shape[1] != 2 or not len(self.pairs):
             msg = f"pairs must be a list of two pictures each, got shape {self.pairs.shape}"
+            raise ValueError(msg)
+        below = self.pairs[(self.pairs < 0).any(axis=1)]
+        if len(below):
+            msg = f"pictures in pairs are counted from 0, got {tuple(below[0].tolist())}"
             raise ValueError(msg)
         self.turns = Turns(Identities.of(range(len(self.pairs))), name="listed pairs", seed=seed)
 

@@ -84,6 +84,17 @@ class BatchSampler(Sampler[list[int]], ABC):
     def __len__(self) -> int:
         return self.batches
 
+    def __repr__(self) -> str:
+        settings = {**self._settings(), "batches": self.batches}
+        if self.ranks > 1:
+            settings |= {"rank": self.rank, "ranks": self.ranks}
+        shown = ", ".join(f"{name}={value}" for name, value in settings.items())
+        return f"{type(self).__name__}({shown})"
+
+    def _settings(self) -> dict[str, float]:
+        """What makes the batches, for people to read."""
+        return {"rows": self.rows, "parts": self.parts}
+
     def __iter__(self) -> Iterator[list[int]]:
         epoch, start = int(self.epoch), self.start
         block = max(1, BLOCK // (self.rows * self.parts))
@@ -138,7 +149,7 @@ class PairSampler(BatchSampler):
 
     Raises:
         ValueError: where the labels do not allow such pairs, or a number is out of its range;
-            when iterating, where a part draws a pair of the other kind.
+            when iterating, where a part draws a pair of the other kind, or no picture that is there.
 
     Example:
         >>> sampler = PairSampler([0, 0, 0, 1, 1, 2], pairs=2, seed=1)
@@ -170,6 +181,7 @@ class PairSampler(BatchSampler):
         if batches is None:
             batches = -(-len(self.code) // (2 * pairs))
         super().__init__(rows=pairs, parts=2, batches=batches, rank=rank, ranks=ranks)
+        self.positive, self.seed = positive, int(seed)
         share = round(positive * pairs)
         # Row i is positive where the portion of the rows so far calls for one more.
         self.same = np.diff(-(-np.arange(pairs + 1) * share // pairs)) > 0
@@ -190,8 +202,17 @@ class PairSampler(BatchSampler):
         self._check(planned[:, 0], planned[:, 1])
         return planned
 
+    def _settings(self) -> dict[str, float]:
+        return {"pairs": self.rows, "positive": self.positive, "seed": self.seed}
+
     def _check(self, left: Integers, right: Integers) -> None:
         """Hold the parts to what was asked of them: a wrong pair would be learned in silence."""
+        count = len(self.code)
+        drawn = np.stack([left, right])
+        outside = drawn[(drawn < 0) | (drawn >= count)]
+        if len(outside):
+            msg = f"pairs must be of the {count} pictures, 0 to {count - 1}, got {outside[0]}"
+            raise ValueError(msg)
         same = self.code[left] == self.code[right]
         wrong = (same != self.same) | (left == right)
         if wrong.any():
@@ -262,6 +283,9 @@ class TripletSampler(BatchSampler):
         planned = np.stack([anchor, positive, negative])
         return planned.reshape(3, len(numbers), self.rows).swapaxes(0, 1)
 
+    def _settings(self) -> dict[str, float]:
+        return {"triplets": self.rows, "seed": self.seed}
+
 
 @final
 class BalancedSampler(BatchSampler):
@@ -323,6 +347,9 @@ class BalancedSampler(BatchSampler):
         return (
             self.turns.at(epoch, places).reshape(len(numbers), self.rows, self.parts).swapaxes(1, 2)
         )
+
+    def _settings(self) -> dict[str, float]:
+        return {"identities": self.rows, "images": self.parts, "seed": self.turns.seed}
 
 
 def _at_least_one(name: str, value: int) -> None:
