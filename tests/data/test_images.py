@@ -375,3 +375,18 @@ def test_reading_is_silent(faces):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         from_folder(faces)
+
+
+@pytest.mark.parametrize("size", [64, 64.0])
+def test_a_size_of_one_number_is_refused_in_words(tmp_path, size):
+    (tmp_path / "anna").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "anna" / "1.png")
+
+    with pytest.raises(TypeError, match=r"size must be \(height, width\), got 64"):
+        from_folder(tmp_path, size=size)
+
+
+@pytest.mark.parametrize("source", [None, 42, [0.5]])
+def test_what_is_no_picture_is_refused_in_words(source):
+    with pytest.raises(TypeError, match="a picture is a path, a PIL image, an array or a tensor"):
+        read_image(source, shape=(1, 8, 8))

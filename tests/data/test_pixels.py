@@ -63,7 +63,8 @@ def test_arrays_in_any_memory_order_and_lists_will_do():
         (np.full((2, 4, 4), "a"), "got <U1"),
         (np.full((2, 4, 4), 1.5), "got 1.5 to 1.5; scale them"),
         (np.full((2, 4, 4), -0.1), "got -0.1 to -0.1"),
-        (np.full((2, 4, 4), np.nan), "got nan to nan"),
+        (np.full((2, 4, 4), np.nan), "2 of 2 hold NaN, counted from 0: 0, 1; repair"),
+        (np.array([0, 0.5, np.nan]).repeat(16).reshape(3, 4, 4), "1 of 3 hold NaN.* 0: 2; repair"),
     ],
 )
 def test_other_shapes_types_and_ranges_are_refused(images, message):

@@ -223,6 +223,9 @@ def _read(
 
 
 def _check_size(size: tuple[int, int] | None) -> None:
+    if size is not None and not isinstance(size, Sequence):
+        msg = f"size must be (height, width), got {size!r}"
+        raise TypeError(msg)
     if size is not None and (len(size) != 2 or min(size) < 1):
         msg = f"size must be (height, width), a pixel or more each, got {size}"
         raise ValueError(msg)
@@ -346,6 +349,7 @@ def read_image(
 
     Raises:
         FileNotFoundError: when there is no such file.
+        TypeError: when it is of another type.
         ValueError: when it is no picture, or cannot be read.
 
     Example:
@@ -358,6 +362,9 @@ def read_image(
         return as_shape(as_bytes(source[None]), shape)[0]
     if isinstance(source, Image.Image):
         return torch.tensor(decode(source, size=(height, width), grey=channels == 1))
+    if not isinstance(source, (str, PathLike)):
+        msg = f"a picture is a path, a PIL image, an array or a tensor, got {source!r}"
+        raise TypeError(msg)
     file = Path(source)
     if not file.is_file():
         msg = f"a picture is needed, but there is no file {file}; check the path"

@@ -60,7 +60,15 @@ def _quantised(block: Tensor) -> UInt8[Tensor, "n c h w"]:
     if not block.is_floating_point():
         msg = f"pictures must be uint8, or floats from 0 to 1, got {block.dtype}; convert them"
         raise ValueError(msg)
-    if len(block) and not (block.min() >= 0 and block.max() <= 1):  # so written, NaN fails too
+    broken = block.isnan().flatten(1).any(dim=1).nonzero().flatten().tolist()
+    if broken:
+        shown = ", ".join(map(str, broken[:5])) + (", …" if len(broken) > 5 else "")
+        msg = (
+            f"pictures of floats must lie from 0 to 1, but {len(broken)} of {len(block)} hold NaN, "
+            f"counted from 0: {shown}; repair them, or leave them out"
+        )
+        raise ValueError(msg)
+    if len(block) and not (block.min() >= 0 and block.max() <= 1):
         msg = (
             f"pictures of floats must lie from 0 to 1, got {float(block.min()):g} to "
             f"{float(block.max()):g}; scale them, or give bytes"
