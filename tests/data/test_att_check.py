@@ -100,3 +100,13 @@ def test_the_message_names_place_differences_and_what_to_do():
 def test_a_picture_that_cannot_be_read_says_why():
     assert picture(io.BytesIO(b"hello")) == "not a picture that PIL can read"
     assert "truncated" in picture(io.BytesIO(b"P5 92 112 255 " + bytes(100)))
+
+
+def test_what_is_wrong_with_several_pictures_is_said_of_several():
+    small = TRUE["s3/1.pgm"][::4, ::4]
+    found = TRUE | {"s3/1.pgm": small, "s3/2.pgm": small, "s1/1.pgm": OTHER, "s1/2.pgm": OTHER}
+
+    assert differences(found, EXPECTED) == [
+        "s1: 1.pgm, 2.pgm differ",
+        "s3: 1.pgm, 2.pgm are of 23 x 28 pixels, not of 92 x 112",
+    ]

@@ -154,5 +154,14 @@ def _line(subject: str, files: Mapping[str, str]) -> str:
     for file, what in wrong.items():
         together.setdefault(what, []).append(file)
     return f"{subject}: " + "; ".join(
-        f"{', '.join(names)} {what}" for what, names in together.items()
+        f"{', '.join(names)} {what if len(names) == 1 else _of_many(what)}"
+        for what, names in together.items()
     )
+
+
+def _of_many(what: str) -> str:
+    """What is wrong with one picture, said of several."""
+    for one, many in (("is ", "are "), ("differs", "differ")):
+        if what.startswith(one):
+            return many + what.removeprefix(one)
+    return what
