@@ -173,7 +173,7 @@ def main() -> None:
     faces = faces_of(args.data)
     mine = made_by(faces)
     lines = JOURNAL.read_text().splitlines() if JOURNAL.exists() and not args.fresh else []
-    rows = [row for row in map(json.loads, lines) if row.pop("made_by") == mine]
+    rows = [row for row in map(json.loads, lines) if row.pop("made_by", None) == mine]
     done = {(row["protocol"], row["number"], row["seed"]) for row in rows}
     todo = [job for job in jobs(faces) if job[0] in args.only and job not in done]
     with multiprocessing.get_context("spawn").Pool(2) as pool, JOURNAL.open("w") as journal:

@@ -93,8 +93,7 @@ sl.plots.save(sl.plots.overview(report, found, run.log), folder / "overview.png"
 # %%
 # Who is this?
 # ------------
-# Of the tested people some are enrolled, by pictures of theirs; the others are strangers. The net
-# has seen none of them.
+# Of the tested people, whom the net has not seen, some are enrolled; the others are strangers.
 
 staff, strangers = tested.split_identities(held_out=0.3, seed=args.seed)
 if split.gallery is None:
@@ -116,5 +115,5 @@ sys.stdout.write(
 shown = [truth.index(name) for name in asked.people]  # one picture of each person
 figure = sl.plots.matches(asked.subset(shown), [answers[i] for i in shown], known)
 sl.plots.save(figure, folder / "matches.png")
-sys.stdout.write(f"{gallery.verify(asked.pixels[0], known.pixels[0])}\n")
-sys.stdout.write(f"Config, log, weights, plots and gallery are in {folder}\n")
+verdict = gallery.verify(asked.pixels[0], known.pixels[0])
+sys.stdout.write(f"{verdict}\nConfig, log, weights, plots and gallery are in {folder}\n")

@@ -104,6 +104,12 @@ def test_pictures_of_any_kind_can_be_learned_from(shape, labels):
     assert sl.embed(net, images).vectors.isfinite().all()
 
 
+def test_what_callbacks_find_is_in_the_log_of_the_folder(tmp_path):
+    run = quick(folder=tmp_path / "runs", callbacks=[sl.Evaluate(FACES)])
+
+    assert "auc" in json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[0])
+
+
 class CutOff(sl.Callback):
     """Ends the program, as a crash would, after some epochs."""
 

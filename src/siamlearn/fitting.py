@@ -154,7 +154,7 @@ def fit(
         optimizer,
         schedule=LambdaLR(optimizer, WarmCosine(epochs * len(sampler))),
         augment=augment or replace(Augment(), flip=0.5 if model.config.mirror else 0.0),
-        callbacks=[*recorders(where), *([Progress()] if callbacks is None else callbacks)],
+        callbacks=[*([Progress()] if callbacks is None else callbacks), *recorders(where)],
         average=AVERAGE,
         precision=precision or quickest_precision(device),
         device=device,

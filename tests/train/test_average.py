@@ -58,3 +58,14 @@ def test_it_follows_a_net_that_was_moved():
 def test_a_decay_that_forgets_or_learns_nothing_is_refused(decay):
     with pytest.raises(ValueError, match="average must be at least 0 and below 1"):
         Average(nn.Linear(1, 1), decay=decay)
+
+
+def test_weights_that_two_modules_share_are_exchanged_once():
+    net = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
+    net[1].weight = net[0].weight
+    average = Average(net, decay=0.5)
+    average.update(1)
+    nn.init.constant_(net[0].weight, 8.0)
+    with average.in_use():
+        assert net[0].weight.item() != 8
+    assert net[0].weight.item() == 8

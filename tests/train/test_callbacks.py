@@ -92,3 +92,18 @@ def test_a_value_that_is_in_no_row_is_found_after_the_first_epoch(tiny):
 def test_patience_is_at_least_one():
     with pytest.raises(ValueError, match="patience must be at least 1 epoch, got 0"):
         EarlyStopping(patience=0)
+
+
+@pytest.mark.parametrize("largest", [True, False])
+def test_what_is_not_finite_is_never_better_and_never_the_best(tiny, largest):
+    values = iter([float("nan"), 3.0, float("nan"), float("inf"), -float("inf")])
+
+    class Values(Callback):
+        def on_epoch_end(self, trainer):
+            trainer.log[-1]["value"] = next(values)
+
+    stopping = EarlyStopping("value", patience=3, largest=largest)
+    trainer = tiny.trainer(callbacks=[Values(), stopping]).fit(tiny.batches(), epochs=5)
+
+    assert stopping.best == 3.0
+    assert trainer.stopped == "value has not improved on 3 for 3 epochs"

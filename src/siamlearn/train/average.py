@@ -98,6 +98,9 @@ class Average:
 
     def _live(self) -> Iterator[tuple[str, Tensor]]:
         # Asked for each time: a net that was moved to another device has other tensors.
+        seen: set[int] = set()
         for name, value in self.net.state_dict().items():
-            if value.is_floating_point():
+            # Weights that two modules share have two names, and are exchanged once.
+            if value.is_floating_point() and (value.data_ptr() not in seen or not value.numel()):
+                seen.add(value.data_ptr())
                 yield name, value

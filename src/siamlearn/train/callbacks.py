@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, final
 
 if TYPE_CHECKING:
     from siamlearn.train.trainer import Trainer
 
-__all__ = ["Callback", "EarlyStopping", "due", "logged"]
+__all__ = ["Callback", "EarlyStopping", "better", "due", "logged"]
 
 HOOKS = ("on_fit_start", "on_epoch_start", "on_step_end", "on_epoch_end", "on_fit_end")
 
@@ -95,12 +96,11 @@ class EarlyStopping(Callback):
         now = logged(trainer, self.value)
         if now is None:
             return
-        improved = self.best is None or (now > self.best if self.largest else now < self.best)
+        improved = better(now, self.best, largest=self.largest)
         self.best, self.since = (now, 0) if improved else (self.best, self.since + 1)
         if self.since >= self.patience:
-            trainer.stop(
-                f"{self.value} has not improved on {self.best:.4g} for {self.since} epochs"
-            )
+            best = "nan" if self.best is None else f"{self.best:.4g}"
+            trainer.stop(f"{self.value} has not improved on {best} for {self.since} epochs")
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "since": self.since}
@@ -109,17 +109,29 @@ class EarlyStopping(Callback):
         self.best, self.since = state["best"], state["since"]
 
 
+def better(now: float, best: float | None, *, largest: bool) -> bool:
+    """Whether a value is better than the best so far; what is not finite never is.
+
+    Example:
+        >>> better(0.5, None, largest=False), better(float("nan"), 0.5, largest=False)
+        (True, False)
+    """
+    if not math.isfinite(now):
+        return False
+    return best is None or (now > best if largest else now < best)
+
+
 def due(trainer: Trainer, every: int) -> bool:
     """Whether this epoch is the first one, the last one, or one of every so many.
 
     Example:
         >>> from types import SimpleNamespace
-        >>> epochs = [SimpleNamespace(epoch=e, epochs=7, stopped=None) for e in range(1, 8)]
+        >>> epochs = [SimpleNamespace(epoch=e, epochs=7) for e in range(1, 8)]
         >>> [trainer.epoch for trainer in epochs if due(trainer, 3)]
         [1, 3, 6, 7]
     """
-    last = trainer.epoch == trainer.epochs or trainer.stopped is not None
-    return trainer.epoch == 1 or trainer.epoch % every == 0 or last
+    # Not the epoch in which training is stopped: a resumed run would not have had it.
+    return trainer.epoch in (1, trainer.epochs) or trainer.epoch % every == 0
 
 
 def logged(trainer: Trainer, value: str) -> float | None:
