@@ -211,3 +211,34 @@ def test_probes_and_gallery_of_two_nets_are_refused():
     for gallery in (plane, round_):
         with pytest.raises(ValueError, match="embedded by one net and compared by one distance"):
             compare(line, gallery)
+
+
+@pytest.mark.parametrize(("takes", "gets"), [(1, 3), (3, 1)])
+def test_grey_and_colour_pictures_are_made_what_a_net_of_ours_takes(takes, gets):
+    net = EmbeddingNet(NetConfig(input=(takes, 6, 6), blocks=(ConvBlock(2, 3),), embedding=4))
+    images = pictures(3).shaped((gets, 6, 6))
+
+    found = embed(net, images)
+
+    assert torch.equal(found.vectors, embed(net, images.shaped((takes, 6, 6))).vectors)
+    assert found.images is images
+
+
+class Trained:
+    """Holds a net, as a training does."""
+
+    net = nn.Flatten()
+
+
+@pytest.mark.parametrize(
+    ("net", "images", "message"),
+    [
+        (nn.Flatten(), "faces", "must be an ImageSet, got str; make one with from_folder"),
+        (nn.Flatten(), torch.zeros(2, 1, 6, 6), "must be an ImageSet, got Tensor"),
+        ("net", pictures(2), "must be a torch nn.Module, got str$"),
+        (Trained(), pictures(2), r"must be a torch nn.Module, got Trained; pass its \.net"),
+    ],
+)
+def test_what_is_no_net_or_no_pictures_is_refused_in_words(net, images, message):
+    with pytest.raises(TypeError, match=message):
+        embed(net, images)

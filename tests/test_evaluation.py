@@ -253,3 +253,17 @@ def test_a_report_is_saved_as_strict_json(tmp_path):
     for report in (evaluate(scattered(), point), evaluate(embeddings)):
         path = report.save(tmp_path / "report.json")
         assert json.loads(path.read_text()) == report.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"embeddings": None}, "embeddings must be Embeddings, got NoneType"),
+        ({"embeddings": pictures()}, "embeddings must be Embeddings, got ImageSet"),
+        ({"point": pictures()}, "point must be OperatingPoint, got ImageSet; .* to train="),
+        ({"gallery": pictures()}, "gallery must be Embeddings, got ImageSet"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_in_words(arguments, message):
+    with pytest.raises(TypeError, match=message):
+        evaluate(**{"embeddings": scattered(), **arguments})

@@ -298,6 +298,11 @@ def test_a_folder_that_is_no_gallery_is_refused(tmp_path):
         Gallery.load(tmp_path)
 
 
+def test_a_gallery_that_is_not_there_is_not_called_damaged(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nonesuch"):
+        Gallery.load(tmp_path / "nonesuch")
+
+
 def test_a_gallery_of_a_newer_format_is_refused(tmp_path, monkeypatch):
     gallery = trained()
     monkeypatch.setattr("siamlearn.gallery.FORMAT", 2)
@@ -307,3 +312,35 @@ def test_a_gallery_of_a_newer_format_is_refused(tmp_path, monkeypatch):
     assert json.loads((folder / "gallery.json").read_text())["format"] == 2
     with pytest.raises(ValueError, match="must be a gallery of format 1, got 2"):
         Gallery.load(folder)
+
+
+@pytest.mark.parametrize("nothing", [None, 42])
+def test_what_is_no_picture_is_refused_in_words(gallery, nothing):
+    for ask in (gallery.identify, lambda it: gallery.enroll(it, name="dora")):
+        with pytest.raises(TypeError, match=r"a picture is a path, .*, got (None|42)"):
+            ask(nothing)
+
+
+class Trained:
+    """Holds a net, as a training does."""
+
+    net = Brightness()
+
+
+def test_a_training_in_place_of_its_net_is_refused_in_words():
+    with pytest.raises(TypeError, match=r"got Trained; pass its \.net"):
+        Gallery(Trained(), at(15.0))
+    with pytest.raises(TypeError, match="point must be an OperatingPoint, got float"):
+        Gallery(Brightness(), 15.0, shape=SHAPE)
+
+
+def test_a_picture_enrolled_twice_is_there_once():
+    people = shades(10, 20, 60, names=["anna", "anna", "bob"])
+    gallery = Gallery(Brightness(), at(15.0), shape=SHAPE).enroll(people)
+    once = repr(gallery)
+
+    assert repr(gallery.enroll(people)) == once
+    assert repr(gallery.enroll([grey(60), grey(60)], name="bob")) == once
+    assert "4 pictures" in repr(gallery.enroll([grey(30), grey(30), grey(10)], name="anna"))
+    assert "5 pictures" in repr(gallery.enroll(grey(60), name="anna"))  # another person's
+    assert gallery.identify(grey(60)).name is None

@@ -123,7 +123,8 @@ def embed(
 
     The net runs without dropout and without gradients; afterwards each of its modules is in
     the mode, and on the device, that it was in before. An ``EmbeddingNet`` is given the
-    pictures as bytes, any other net as floats from 0 to 1.
+    pictures as bytes, any other net as floats from 0 to 1. Grey and colour pictures are made
+    what an ``EmbeddingNet`` takes; what is kept in the result are the pictures as they came.
 
     Args:
         net: takes pictures (n, channels, height, width) and gives embeddings (n, d).
@@ -134,6 +135,7 @@ def embed(
         progress: True shows a progress bar, False none, None one at a terminal if it takes long.
 
     Raises:
+        TypeError: the net is no torch module, or the pictures are no ``ImageSet``.
         ValueError: there are no pictures, what the net gives is not of shape (n, d), or
             embeddings are not finite; the message names their pictures.
 
@@ -147,6 +149,13 @@ def embed(
         >>> embed(nn.Flatten(), images).vectors.mul(255).tolist()
         [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0]]
     """
+    require_net(net)
+    if not isinstance(images, ImageSet):
+        msg = (
+            f"pictures to embed must be an ImageSet, got {type(images).__name__}; "
+            f"make one with from_folder or from_arrays"
+        )
+        raise TypeError(msg)
     if len(images) == 0:
         msg = "there must be at least one picture to embed, got an empty set of images"
         raise ValueError(msg)
@@ -160,11 +169,22 @@ def embed(
         delay=0 if progress else 2,  # seconds: what is done at once needs no bar
         disable=None if progress is None else not progress,
     )
+    taken = images
+    if isinstance(net, EmbeddingNet):
+        taken = images.shaped((net.config.input[0], *images.shape[1:]))
     with embedding(net, device) as run:
-        parts = [run(images.pixels[start : start + batch]) for start in bar]
+        parts = [run(taken.pixels[start : start + batch]) for start in bar]
     return Embeddings(
         torch.cat(parts), images.labels, images.identities, images.names, images, distance
     )
+
+
+def require_net(net: object) -> None:
+    if not isinstance(net, nn.Module):
+        inside = isinstance(getattr(net, "net", None), nn.Module)
+        advice = "; pass its .net" if inside else ""
+        msg = f"a net must be a torch nn.Module, got {type(net).__name__}{advice}"
+        raise TypeError(msg)
 
 
 @contextmanager

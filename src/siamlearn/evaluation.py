@@ -193,6 +193,7 @@ def evaluate(
         name: what to call the system in the report.
 
     Raises:
+        TypeError: the embeddings, the point or the gallery are something else.
         ValueError: there is no genuine or no impostor pair, or the operating point was fitted on
             people who are reported on, or with another distance.
 
@@ -211,6 +212,7 @@ def evaluate(
     Source:
         ISO/IEC 19795-1 for the terms and the rates.
     """
+    require_kinds(embeddings, point, gallery)
     if point is not None:
         check_point(point, embeddings, gallery)
     report = measured(embeddings, gallery, fmrs=fmrs, name=name)
@@ -232,6 +234,17 @@ def evaluate(
             for label, probes, references in rows
         ),
     )
+
+
+def require_kinds(embeddings: object, point: object, gallery: object) -> None:
+    for what, given, kind, advice in (
+        ("embeddings", embeddings, Embeddings, "make them with embed(net, images)"),
+        ("point", point, OperatingPoint, "pictures that the net was trained on go to train="),
+        ("gallery", gallery, Embeddings, "make them with embed(net, images)"),
+    ):
+        if not isinstance(given, kind) and (given is not None or what == "embeddings"):
+            msg = f"{what} must be {kind.__name__}, got {type(given).__name__}; {advice}"
+            raise TypeError(msg)
 
 
 def check_point(point: OperatingPoint, embeddings: Embeddings, gallery: Embeddings | None) -> None:

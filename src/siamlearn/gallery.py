@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from siamlearn.data.images import ImageSet, read_image
-from siamlearn.embeddings import BLOCK, Embeddings, embed
+from siamlearn.embeddings import BLOCK, Embeddings, embed, require_net
 from siamlearn.folders import check, replacing
 from siamlearn.functional.pairs import Distance
 from siamlearn.nn.nets import EmbeddingNet
@@ -124,6 +124,7 @@ class Gallery:
             ``EmbeddingNet`` says so itself.
 
     Raises:
+        TypeError: the net is no torch module, or the point no ``OperatingPoint``.
         ValueError: the net is not an ``EmbeddingNet``, and there is no ``shape``.
 
     Example:
@@ -145,6 +146,10 @@ class Gallery:
         *,
         shape: tuple[int, int, int] | None = None,
     ) -> None:
+        require_net(net)
+        if not isinstance(point, OperatingPoint):
+            msg = f"point must be an OperatingPoint, got {type(point).__name__}; see its fit"
+            raise TypeError(msg)
         if shape is None:
             if not isinstance(net, EmbeddingNet):
                 msg = (
@@ -173,6 +178,8 @@ class Gallery:
     def enroll(self, pictures: Picture | Pictures, *, name: str | None = None) -> Self:
         """Add people, or pictures of one person; who is there already gets more pictures.
 
+        A picture of a person that is there already, told by its embedding, is not added again.
+
         Args:
             pictures: an ``ImageSet``, which says itself whom it shows, or one or more pictures.
             name: whom the pictures show; not with an ``ImageSet``.
@@ -191,11 +198,26 @@ class Gallery:
             )
             raise ValueError(msg)
         found = self._embedded(pictures)
+        people = [name or found.identities[i] for i in found.labels.tolist()]
+        new = self._unseen(people, found.vectors)
         held = [self._vectors] if self._people else []
-        self._vectors = torch.cat([*held, found.vectors])
-        self._people += tuple(name or found.identities[i] for i in found.labels.tolist())
-        self._pictures += found.names
+        self._vectors = torch.cat([*held, found.vectors[new]])
+        self._people += tuple(people[i] for i in new)
+        self._pictures += tuple(found.names[i] for i in new)
         return self
+
+    def _unseen(self, people: list[str], vectors: Float[Tensor, "n d"]) -> list[int]:
+        """Which of these embeddings are not there yet for their person."""
+        asked = set(people)
+        held = [i for i, person in enumerate(self._people) if person in asked]
+        there = {(self._people[i], tuple(self._vectors[i].tolist())) for i in held}
+        new = []
+        for i, (person, vector) in enumerate(zip(people, vectors.tolist(), strict=True)):
+            key = person, tuple(vector)
+            if key not in there:
+                there.add(key)
+                new.append(i)
+        return new
 
     def remove(self, name: str) -> Self:
         """Forget a person with all their pictures.
@@ -340,6 +362,7 @@ class Gallery:
             distance: needed only where it is not one of ``siamlearn.functional.distances``.
 
         Raises:
+            FileNotFoundError: there is no such folder.
             ValueError: a file is missing, or is not as it was written; the message says which.
         """
         folder = Path(folder)
