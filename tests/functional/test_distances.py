@@ -159,3 +159,14 @@ def test_works_under_torch_func_and_without_gradient():
     torch.testing.assert_close(slope, expected)
     with torch.inference_mode():
         assert not euclidean(x, y).requires_grad
+
+
+@pytest.mark.parametrize(("far", "tolerance"), [(1.0, 1e-6), (1e3, 1e-6), (1e5, 1e-4)])
+def test_a_far_reference_costs_a_near_one_no_digits(far, tolerance):
+    generator = torch.Generator().manual_seed(0)
+    query, step = torch.randn(2, 1, 128, generator=generator)
+    step = step / step.norm()
+    references = torch.cat([query + step, query + 2 * far * step])
+
+    wide = (query.double() - references[:1].double()).norm().item()
+    assert euclidean(query, references)[0, 0].item() == pytest.approx(wide, rel=tolerance)
