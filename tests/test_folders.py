@@ -96,7 +96,7 @@ def test_missing_files_are_named_and_new_ones_do_not_matter(tmp_path):
 
 
 def test_a_missing_folder_is_not_called_damaged(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
         check(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds nothing whole"):

@@ -149,7 +149,7 @@ class PairSampler(BatchSampler):
 
     Raises:
         ValueError: where the labels do not allow such pairs, or a number is out of its range;
-            when iterating, where a part draws a pair of the other kind, or no picture that is there.
+            when iterating, where a part draws a pair of the other kind, or what is no picture.
 
     Example:
         >>> sampler = PairSampler([0, 0, 0, 1, 1, 2], pairs=2, seed=1)
