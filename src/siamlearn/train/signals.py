@@ -22,9 +22,9 @@ def signals_noted(note: Callable[[str], None]) -> Iterator[None]:
     Example:
         >>> reasons = []
         >>> with signals_noted(reasons.append):
-        ...     signal.raise_signal(signal.SIGINT)
+        ...     signal.raise_signal(signal.SIGTERM)
         >>> reasons
-        ['SIGINT']
+        ['SIGTERM']
     """
     if threading.current_thread() is not threading.main_thread():
         yield
