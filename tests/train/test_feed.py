@@ -69,6 +69,7 @@ SOURCES = {
             RandomSampler(numbers(), generator=torch.Generator().manual_seed(3)), 2, False
         ),
     ),
+    "drawn beforehand": lambda: DataLoader(numbers(), batch_sampler=[[k, k + 1] for k in range(6)]),
     "lazy": lambda: DataLoader(numbers(), batch_sampler=Lazy()),
     "workers": lambda: DataLoader(numbers(), batch_size=2, shuffle=True, num_workers=2),
     "persistent": lambda: DataLoader(
@@ -95,7 +96,7 @@ def test_any_place_of_any_epoch_gives_the_same_batches(kind):
     whole = Feed(SOURCES[kind](), seed=1)
     epochs = [images(whole, epoch) for epoch in range(2)]
     assert len(epochs[0]) == 6
-    if kind != "list":
+    if kind not in ("list", "drawn beforehand"):
         assert epochs[0] != epochs[1]
     entered = Feed(SOURCES[kind](), seed=1)
     torch.rand(5)
@@ -173,6 +174,8 @@ def test_length_is_known_or_none():
 def test_pictures_are_named_or_numbered(tiny):
     named = Feed(DataLoader(tiny.pictures(), batch_size=2), seed=0)
     assert named.described(next(named.batches(0))) == "pictures p0/0.png, p0/1.png"
+    many = Feed(DataLoader(tiny.pictures(), batch_size=12), seed=0)
+    assert many.described(next(many.batches(0))).endswith("p1/0.png, p1/1.png and 7 more")
     numbered = Feed(DataLoader(numbers(), batch_size=2), seed=0)
     assert numbered.described(next(numbered.batches(0, start=1))) == "pictures 2, 3"
 
@@ -194,3 +197,25 @@ def test_what_is_no_batch_is_refused(item, kind):
 def test_a_loader_of_single_pictures_is_refused():
     with pytest.raises(ValueError, match="batch_size=None"):
         Feed(DataLoader(numbers(), batch_size=None), seed=0)
+
+
+def test_our_sampler_in_the_place_of_another_kind_is_refused(tiny):
+    images = tiny.pictures()
+    sampler = PairSampler(images.labels, pairs=2)
+    says = "a PairSampler gives whole batches: pass it as batch_sampler=, not as sampler="
+    for size in (1, None):
+        with pytest.raises(ValueError, match=says):
+            Feed(DataLoader(images, sampler=sampler, batch_size=size), seed=0)
+
+
+def test_pictures_without_batches_are_refused(tiny):
+    with pytest.raises(ValueError, match=r"wrap it: DataLoader\(images, batch_sampler="):
+        Feed(tiny.pictures(), seed=0)
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_a_description_is_the_same_before_and_after_an_epoch(kind):
+    before = Feed(SOURCES[kind](), seed=1).description
+    feed = Feed(SOURCES[kind](), seed=1)
+    images(feed, 0)
+    assert feed.description == before

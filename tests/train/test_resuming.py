@@ -1,9 +1,14 @@
 """Proof 1: a run that is resumed at any step ends with the same bits, and no other is resumed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
+from siamlearn.data.samplers import PairSampler
 from siamlearn.nn.losses import ContrastiveLoss
+from siamlearn.nn.nets import EmbeddingNet, NetConfig
 from siamlearn.train.callbacks import EarlyStopping
 from siamlearn.train.checkpoint import (
     CheckpointError,
@@ -15,6 +20,8 @@ from siamlearn.train.keeping import Checkpoint
 from siamlearn.train.trainer import Trainer
 
 EPOCHS = 2
+# What comes back is looked at where nothing follows.
+pytestmark = pytest.mark.filterwarnings("ignore:nothing is left to train")
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
@@ -126,6 +133,69 @@ def test_another_grouping_of_parameters_is_refused(tiny, kept):
 def test_other_settings_are_taken_with_a_warning(tiny, kept):
     with pytest.warns(UserWarning, match="accumulate was 1 and is 3"):
         resume(tiny.trainer(accumulate=3), tiny, kept)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"pairs": 5}, r"sampler was 'PairSampler\(.*rows=4.*' and is 'PairSampler\(.*rows=5"),
+        ({"batches": 8}, r"sampler was '.*batches=7.*' and is '.*batches=8"),
+        ({"seed": 1}, r"sampler was '.*first=\w+\)' and is '.*first=\w+\)'"),
+        ({"positive": 0.25}, r"sampler was '.*first=\w+\)' and is '.*first=\w+\)'"),
+        ({"each": 4}, r"data was 'ImageSet of 12, digest \w+' and is 'ImageSet of 16, digest"),
+        ({"dark": True}, r"data was 'ImageSet of 12, digest \w+' and is 'ImageSet of 12, digest"),
+    ],
+)
+def test_other_data_and_another_sampler_are_taken_with_a_warning(tiny, tmp_path, change, says):
+    def batches(each=3, dark=False, **options):
+        images = tiny.pictures(each=each)
+        if dark:
+            images.pixels //= 2
+        options = {"pairs": 4, "batches": 7, **options}
+        return DataLoader(images, batch_sampler=PairSampler(images.labels, **options))
+
+    tiny.trainer(callbacks=[Checkpoint(tmp_path)]).fit(batches(), epochs=1)
+    tiny.trainer().fit(batches(), epochs=1, resume=tmp_path)  # the same: no warning
+    with pytest.warns(UserWarning, match=f"resuming with other settings: .*{says}"):
+        tiny.trainer().fit(batches(**change), epochs=1, resume=tmp_path)
+
+
+def test_another_augmentation_is_taken_with_a_warning(tiny, kept):
+    with pytest.warns(UserWarning, match="augment was '<function noisy>' and is 'None'"):
+        resume(tiny.trainer(augment=None), tiny, kept)
+
+
+@pytest.mark.parametrize("scheduled", [True, False])
+def test_another_learning_rate_is_not_taken_and_that_is_said(tiny, tmp_path, scheduled):
+    def made(lr, momentum=0.9, **options):
+        net = tiny.net()
+        optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum)
+        schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5) if scheduled else None
+        return Trainer(net, ContrastiveLoss(), optimizer, schedule=schedule, **options)
+
+    trainer = made(0.001, callbacks=[Checkpoint(tmp_path)])
+    trainer.fit(tiny.batches(), epochs=1)
+    resume(made(0.001), tiny, tmp_path)  # the same, though the schedule is elsewhere: no warning
+    says = "the checkpoint's lr 0.001 is kept, not 1.0; the checkpoint's momentum 0.9 is kept, not"
+    with pytest.warns(UserWarning, match=says):
+        trainer = resume(made(1.0, momentum=0.5), tiny, tmp_path)
+    assert trainer.optimizer.param_groups[0]["lr"] == 0.001 * (0.5**7 if scheduled else 1)
+    assert trainer.options[0]["lr"] == 0.001
+
+
+def test_of_another_net_only_what_differs_is_said(tiny, tmp_path):
+    def made(**changes):
+        config = replace(NetConfig.preset("small", input=(1, 16, 16)), **changes)
+        net = EmbeddingNet(config)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+        return Trainer(net, ContrastiveLoss(), optimizer, callbacks=[Checkpoint(tmp_path)])
+
+    images = tiny.pictures(side=16)
+    batches = DataLoader(images, batch_sampler=PairSampler(images.labels, pairs=4, batches=2))
+    size = made().fit(batches, epochs=1).net.config.embedding
+    says = rf"its net is embedding {size}, and this trainer's is embedding 6$"
+    with pytest.raises(CheckpointError, match=says):
+        made(embedding=6).fit(batches, epochs=1, resume=tmp_path)
 
 
 def test_a_state_that_nobody_takes_is_named(tiny, tmp_path):

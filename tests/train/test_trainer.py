@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import SGD, Adam
-from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from siamlearn.data.samplers import PairSampler
 from siamlearn.nn.losses import ContrastiveLoss
@@ -261,7 +260,30 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_pictures(ti
     assert "the loss is not finite at step 5, in epoch 1" in str(error.value)
     assert f"batch 5 has pictures {names}" in str(error.value)
     assert all(p.isfinite().all() for p in net.parameters())
-    assert checkpoint.latest(tmp_path) == tmp_path / "step-0000000004"
+    latest = checkpoint.latest(tmp_path)
+    assert latest == tmp_path / "step-0000000004"
+    assert str(error.value).endswith(f"; the last good checkpoint is {latest}")
+
+
+def test_a_loss_that_is_not_finite_names_five_pictures_and_no_checkpoint_where_none_is(tmp_path):
+    net = line()
+    images = TensorDataset(torch.full((12, 1), float("nan")), torch.zeros(12).long())
+    trainer = Trainer(net, pull, SGD(net.parameters(), 0.1), callbacks=[Checkpoint(tmp_path)])
+    with pytest.raises(
+        FloatingPointError, match=r"has pictures 0, 1, 2, 3, 4 and 7 more\. .*float32$"
+    ):
+        trainer.fit(DataLoader(images, batch_size=12), epochs=1)
+
+
+def test_the_last_good_checkpoint_is_whole_and_of_this_run(tiny, tmp_path):
+    keeping = Checkpoint(tmp_path, steps=1)
+    tiny.trainer(callbacks=[keeping]).fit(tiny.batches(), epochs=1)
+    assert keeping.last_place == tmp_path / "step-0000000007"
+    (keeping.last_place / "model.safetensors").write_bytes(b"")
+    assert keeping.last_place == tmp_path / "step-0000000006"
+    keeping.saved_step = 5  # taken up again there
+    assert keeping.last_place == tmp_path / "step-0000000005"
+    assert Checkpoint(tmp_path).last_place is None
 
 
 def test_a_gradient_that_is_not_finite_stops_before_the_update():
@@ -344,56 +366,3 @@ def test_stopping_and_going_on_in_one_program_equals_one_run(tiny):
     parts.fit(tiny.batches(), epochs=3)
     assert same_weights(parts, whole) == []
     assert parts.log == whole.log
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({"precision": "half"}, "precision must be one of float32, bfloat16, float16, got 'half'"),
-        ({"accumulate": 0}, "accumulate must be at least 1"),
-        ({"clip": 0.0}, "clip must be above zero"),
-        ({"average": 1.0}, "average must be at least 0 and below 1"),
-    ],
-)
-def test_options_out_of_range_are_refused(options, says):
-    net = line()
-    with pytest.raises(ValueError, match=says):
-        Trainer(net, pull, SGD(net.parameters(), 0.1), **options)
-
-
-def test_an_optimizer_of_another_net_is_refused():
-    with pytest.raises(ValueError, match="none of this net's parameters"):
-        Trainer(line(), pull, SGD(line().parameters(), 0.1))
-
-
-def test_a_loss_whose_parameters_would_not_learn_is_refused():
-    net, loss = line(), nn.Bilinear(1, 1, 1)
-    with pytest.raises(ValueError, match=r"the loss learns weight, bias, which the optimizer"):
-        Trainer(net, loss, SGD(net.parameters(), 0.1))
-    Trainer(net, loss, SGD([*net.parameters(), *loss.parameters()], 0.1))
-
-
-def test_a_schedule_that_needs_a_value_is_refused():
-    net = line()
-    optimizer = SGD(net.parameters(), 0.1)
-    with pytest.raises(ValueError, match="ReduceLROnPlateau"):
-        Trainer(net, pull, optimizer, schedule=ReduceLROnPlateau(optimizer))
-
-
-def test_what_is_no_callback_is_refused():
-    net = line()
-    with pytest.raises(TypeError, match="callbacks must be Callback objects, got <class"):
-        Trainer(net, pull, SGD(net.parameters(), 0.1), callbacks=[Progress])
-
-
-def test_nothing_to_train_on_is_refused():
-    net = line()
-    trainer = Trainer(net, pull, SGD(net.parameters(), 0.1), callbacks=())
-    with pytest.raises(ValueError, match="epochs must be at least 1"):
-        trainer.fit([ones(1.0)], epochs=0)
-    with pytest.raises(ValueError, match="epoch 1 has no batches"):
-        trainer.fit([], epochs=1)
-    with pytest.raises(ValueError, match="epoch 2 has no batches; an iterator can be read only"):
-        trainer.fit(iter([ones(1.0)]), epochs=2)
-    with pytest.raises(ValueError, match="validation has no batches"):
-        trainer.fit([ones(1.0)], epochs=2, validation=[])

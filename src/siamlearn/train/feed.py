@@ -10,7 +10,8 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from typing import Any, NamedTuple, Protocol, cast, final, runtime_checkable
+from functools import cached_property
+from typing import Any, NamedTuple, cast, final
 
 import torch
 from torch import Tensor
@@ -18,11 +19,15 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, defa
 
 from siamlearn.data.image_set import ImageSet
 from siamlearn.data.randomness import address
+from siamlearn.data.samplers import BatchSampler
+from siamlearn.train import describing
+from siamlearn.train.describing import RandomAccess
 from siamlearn.train.randomness import seed_everything
 
 __all__ = ["Batch", "Feed"]
 
 Place = tuple[int, int]  # epoch, index of the picture
+SHOWN = 5  # pictures named in a message
 
 
 class Batch(NamedTuple):
@@ -38,12 +43,6 @@ class Batch(NamedTuple):
     indices: Sequence[int] | None = None
 
 
-@runtime_checkable
-class _RandomAccess(Protocol):
-    def batch(self, epoch: int, k: int) -> list[int]: ...
-    def __len__(self) -> int: ...
-
-
 @final
 class Feed:
     """The batches of any epoch from any place in it.
@@ -54,6 +53,10 @@ class Feed:
         source: a DataLoader, or an iterable of ``(images, labels)``.
         seed: what a transform or a sampler draws is a function of it, and of the address.
 
+    Raises:
+        ValueError: when the source gives single pictures, or the loader got our sampler of
+            batches as a sampler of pictures.
+
     Example:
         >>> batches = [(torch.zeros(2, 3), torch.tensor([0, 1]))] * 4
         >>> len(list(Feed(batches, seed=0).batches(epoch=0, start=1)))
@@ -61,6 +64,12 @@ class Feed:
     """
 
     def __init__(self, source: Iterable[Any], *, seed: int) -> None:
+        if isinstance(source, ImageSet):
+            msg = (
+                "an ImageSet gives single pictures, and a loss needs batches; wrap it: "
+                "DataLoader(images, batch_sampler=PairSampler(images.labels, pairs=32))"
+            )
+            raise ValueError(msg)
         self.source, self.seed = source, seed
         self.dataset: Any = getattr(source, "dataset", None)
         self._places: _Places | None = None
@@ -78,6 +87,14 @@ class Feed:
         except TypeError:
             return None
 
+    @cached_property
+    def description(self) -> dict[str, str]:
+        """What the pictures are and which of them meet: the same text for the same batches."""
+        if not isinstance(self.source, DataLoader):
+            return {"data": describing.written_data(self.source), "sampler": ""}
+        sampler = "" if self._places is None else describing.written_sampler(self._places.sampler)
+        return {"data": describing.written_data(self.dataset), "sampler": sampler}
+
     def batches(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from batch ``start`` on."""
         if self._places is None:
@@ -94,13 +111,13 @@ class Feed:
                 yield _batch(item, self._places.asked.popleft())
 
     def described(self, batch: Batch) -> str:
-        """Which pictures a batch has: their names where they have any, else their places."""
+        """Which pictures a batch has: the first names where they have any, else the places."""
         if batch.indices is None:
             return f"{len(batch.labels)} pictures of unknown name"
         names = getattr(self.dataset, "names", None)
-        if names is None:
-            return f"pictures {', '.join(map(str, batch.indices))}"
-        return f"pictures {', '.join(str(names[index]) for index in batch.indices)}"
+        shown = [str(i if names is None else names[i]) for i in batch.indices[:SHOWN]]
+        others = len(batch.indices) - len(shown)
+        return f"pictures {', '.join(shown)}" + (f" and {others} more" if others else "")
 
     def _read(self, epoch: int, start: int) -> Iterator[Batch]:
         seed_everything("order", self.seed, epoch, 0)
@@ -140,7 +157,7 @@ class _Places(Sampler[list[Place]]):
             yield [(self.epoch, index) for index in indices]
 
     def indices(self, epoch: int, start: int) -> Iterator[list[int]]:
-        if isinstance(self.sampler, _RandomAccess):
+        if isinstance(self.sampler, RandomAccess):
             for k in range(start, len(self.sampler)):
                 yield self.sampler.batch(epoch, k)
             return
@@ -185,6 +202,10 @@ class _Undisturbed:
 
 
 def _index_lists(loader: DataLoader[Any]) -> Iterable[list[int]]:
+    if isinstance(loader.sampler, BatchSampler):
+        kind = type(loader.sampler).__name__
+        msg = f"a {kind} gives whole batches: pass it as batch_sampler=, not as sampler="
+        raise ValueError(msg)
     if loader.batch_sampler is None:
         msg = (
             "the loader gives single pictures (batch_size=None), and a loss needs batches; "

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from siamlearn.train import checkpoint
-from siamlearn.train.callbacks import Callback, logged
+from siamlearn.train.callbacks import Callback, better, logged
 
 if TYPE_CHECKING:
     from siamlearn.train.trainer import Trainer
@@ -72,6 +72,11 @@ class Checkpoint(Callback):
         """The checkpoint of the best epoch so far."""
         return None if self.best_step is None else checkpoint.place_of(self.folder, self.best_step)
 
+    @property
+    def last_place(self) -> Path | None:
+        """The newest whole checkpoint up to the last one that was saved or resumed from."""
+        return next(filter(checkpoint.is_whole, self._ours()), None)
+
     def on_fit_start(self, trainer: Trainer) -> None:
         there = checkpoint.checkpoints(self.folder)
         if there and trainer.step == 0:
@@ -108,20 +113,22 @@ class Checkpoint(Callback):
 
     def _improved(self, trainer: Trainer) -> bool:
         now = None if self.best is None else logged(trainer, self.best)
-        if now is None:
-            return False
-        old = self.best_value
-        if old is not None and not (now > old if self.largest else now < old):
+        if now is None or not better(now, self.best_value, largest=self.largest):
             return False
         self.best_value, self.best_step = now, trainer.step
         return True
 
     def _retire(self) -> None:
-        if self.keep is None or self.saved_step is None:
+        if self.keep is None:
             return
-        newest = checkpoint.place_of(self.folder, self.saved_step).name
-        # Later ones belong to a run that was taken up again before them; they are not ours.
-        ours = [place for place in checkpoint.checkpoints(self.folder) if place.name <= newest]
-        for place in ours[self.keep :]:
+        for place in self._ours()[self.keep :]:
             if place != self.best_place:
                 checkpoint.discard(place, passing=self._passing)
+
+    def _ours(self) -> list[Path]:
+        """This run's checkpoints, the newest first."""
+        if self.saved_step is None:
+            return []
+        newest = checkpoint.place_of(self.folder, self.saved_step).name
+        # Later ones belong to a run that was taken up again before them; they are not ours.
+        return [place for place in checkpoint.checkpoints(self.folder) if place.name <= newest]

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from siamlearn.train import checkpoint
+from siamlearn.train import checkpoint, describing
 from siamlearn.train.checkpoint import CheckpointError
 
 if TYPE_CHECKING:
+    from siamlearn.train.feed import Feed
     from siamlearn.train.trainer import Trainer
 
 __all__ = ["captured", "resume"]
@@ -37,7 +38,8 @@ def captured(trainer: Trainer) -> dict[str, Any]:
         "counted": trainer.counted,
         "log": trainer.log,
         "identity": _identity(trainer),
-        "settings": _settings(trainer),
+        "settings": _settings(trainer, trainer.feed),
+        "options": trainer.options,
         "optimizer": trainer.optimizer.state_dict(),
         "schedule": None if trainer.schedule is None else trainer.schedule.state_dict(),
         "scaler": trainer.scaler.state_dict(),
@@ -52,12 +54,13 @@ def captured(trainer: Trainer) -> dict[str, Any]:
     return {"model": model, "state": state}
 
 
-def resume(trainer: Trainer, path: Path) -> None:
+def resume(trainer: Trainer, path: Path, feed: Feed | None = None) -> None:
     """Put a trainer where a checkpoint was saved.
 
     Args:
         trainer: made as the one that saved it.
         path: a checkpoint, a folder of checkpoints, or a run's folder with ``checkpoints/`` in it.
+        feed: what the trainer is about to be fed; a warning tells where it was fed otherwise.
 
     Raises:
         CheckpointError: when there is no such folder, or the checkpoint cannot be read, or is of
@@ -88,6 +91,7 @@ def resume(trainer: Trainer, path: Path) -> None:
     except CheckpointError as error:
         msg = f"{error}{_last_good(place)}"
         raise type(error)(msg) from error
+    _warn_of_changes(trainer, feed, state)
     _restore(trainer, model, state)
 
 
@@ -120,7 +124,7 @@ def _identity(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def _settings(trainer: Trainer) -> dict[str, Any]:
+def _settings(trainer: Trainer, feed: Feed | None) -> dict[str, Any]:
     """What may be changed on the way, at the price of a result that differs in bits."""
     return {
         "precision": trainer.precision,
@@ -128,6 +132,8 @@ def _settings(trainer: Trainer) -> dict[str, Any]:
         "clip": trainer.clip,
         "loss": repr(trainer.criterion) if isinstance(trainer.criterion, nn.Module) else "",
         "device": trainer.device.type,
+        "augment": describing.written(trainer.augment),
+        **({} if feed is None else feed.description),
     }
 
 
@@ -145,7 +151,7 @@ def _refuse_others(trainer: Trainer, model: dict[str, Any], state: dict[str, Any
     for name, ours in _identity(trainer).items():
         theirs = state["identity"][name]
         if theirs != ours:
-            _refuse(name, theirs, ours)
+            _refuse(name, *describing.differing(theirs, ours))
     ours, theirs = _shapes(trainer.net.state_dict()), _shapes(model)
     for name in [*ours, *theirs]:
         if ours.get(name) != theirs.get(name):
@@ -156,13 +162,27 @@ def _refuse_others(trainer: Trainer, model: dict[str, Any], state: dict[str, Any
     ]
     if groups[0] != groups[1]:
         _refuse("number of parameters in each of the optimizer's groups", *groups)
+
+
+def _warn_of_changes(trainer: Trainer, feed: Feed | None, state: dict[str, Any]) -> None:
+    # An earlier version saved fewer settings, and no options.
+    saved, now = state["settings"], _settings(trainer, feed)
     changed = [
-        f"{name} was {state['settings'][name]!r} and is {ours!r}"
-        for name, ours in _settings(trainer).items()
-        if state["settings"][name] != ours
+        f"{name} was {saved[name]!r} and is {ours!r}"
+        for name, ours in now.items()
+        if name in saved and saved[name] != ours
     ]
     if changed:
         warnings.warn(f"resuming with other settings: {', '.join(changed)}", stacklevel=4)
+    kept = [
+        f"the checkpoint's {name} {theirs[name]} is kept, not {value}"
+        for theirs, ours in zip(state.get("options", []), trainer.options, strict=False)
+        for name, value in ours.items()
+        if name in theirs and theirs[name] != value
+    ]
+    if kept:
+        # Groups often differ alike: once is enough.
+        warnings.warn("; ".join(dict.fromkeys(kept)), stacklevel=4)
 
 
 def _refuse(name: str, theirs: object, ours: object) -> None:
@@ -184,6 +204,7 @@ def _restore(trainer: Trainer, model: dict[str, Any], state: dict[str, Any]) -> 
         trainer.average.rest()
     for name in ("step", "epoch", "batch", "total", "counted", "log"):
         setattr(trainer, name, state[name])
+    trainer.options = state.get("options", trainer.options)
     named = _callbacks(trainer)
     for name, saved in state["callbacks"].items():
         if name in named:

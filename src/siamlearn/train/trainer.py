@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from siamlearn.data.randomness import address
-from siamlearn.train import resuming
+from siamlearn.train import describing, resuming
 from siamlearn.train.average import Average
 from siamlearn.train.callbacks import Callback
 from siamlearn.train.feed import Batch, Feed
@@ -96,7 +97,7 @@ class Trainer:
         self.net = _channels_last(net.to(self.device))
         self.criterion = loss.to(self.device) if isinstance(loss, nn.Module) else loss
         self.optimizer, self.schedule, self.augment = optimizer, schedule, augment
-        self.callbacks = (Progress(),) if callbacks is None else tuple(callbacks)
+        self.callbacks = (Progress(),) if callbacks is None else _listed(callbacks)
         self.precision, self.accumulate, self.clip, self.seed = precision, accumulate, clip, seed
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._check()
@@ -109,6 +110,8 @@ class Trainer:
         self.log: list[dict[str, float]] = []
         self.stopped: str | None = None
         self.total, self.counted = 0.0, 0
+        self.feed: Feed | None = None
+        self.options = describing.options(optimizer)
         self._generator = torch.Generator()
 
     def fit(
@@ -140,6 +143,9 @@ class Trainer:
                 optimizer or seed, or of a newer format.
             FloatingPointError: when the loss or the gradient is not finite, before the update.
             ValueError: when there are no batches, or they are not (images, labels).
+
+        Warns:
+            UserWarning: when a resumed run has other data or settings, or nothing is left to do.
         """
         if epochs < 1:
             msg = f"epochs must be at least 1, got {epochs}"
@@ -149,8 +155,17 @@ class Trainer:
         self.epochs, self.stopped = epochs, None
         self.steps = None if feed.length is None else -(-feed.length // self.accumulate)
         self._begin_average()
+        if self.step == 0:
+            self.options = describing.options(self.optimizer)
         if resume is not None:
-            resuming.resume(self, Path(resume))
+            resuming.resume(self, Path(resume), feed)
+        self.feed = feed
+        if self.epoch >= epochs:
+            warnings.warn(
+                f"nothing is left to train: epochs={epochs} counts from the beginning of the run, "
+                f"of which {self.epoch} are done; pass epochs={self.epoch + 1} or more to go on",
+                stacklevel=2,
+            )
         with kept_generators(self.device), signals_noted(self._note):
             try:
                 self._call("on_fit_start")
@@ -310,7 +325,13 @@ class Trainer:
             f"the {what} is not finite at step {self.step + 1}, in epoch {self.epoch + 1}, and the "
             f"weights are still those of step {self.step}: batch {self.batch + 1} has {pictures}. "
             f"Look for bad pictures, or try a smaller learning rate, clip=1.0 or float32"
+            f"{self._last_good()}"
         )
+
+    def _last_good(self) -> str:
+        kept = [each.last_place for each in self.callbacks if isinstance(each, Checkpoint)]
+        places = [str(place) for place in kept if place is not None]
+        return f"; the last good checkpoint is {places[0]}" if places else ""
 
     @torch.no_grad()
     def _validate(self, feed: Feed) -> float:
@@ -342,6 +363,14 @@ class Trainer:
     def _call(self, hook: str) -> None:
         for callback in self.callbacks:
             getattr(callback, hook)(self)
+
+
+def _listed(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
+    if isinstance(callbacks, Callback):
+        kind = type(callbacks).__name__
+        msg = f"callbacks must be a list of Callback objects: write callbacks=[{kind}(...)]"
+        raise TypeError(msg)
+    return tuple(callbacks)
 
 
 def _channels_last(net: nn.Module) -> nn.Module:

@@ -1,0 +1,88 @@
+"""What the trainer refuses, and says so before anything is trained."""
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from siamlearn.train.reporting import Progress
+from siamlearn.train.trainer import Trainer
+
+
+def pull(embeddings, labels):
+    return embeddings.mean()
+
+
+def line():
+    return nn.Linear(1, 1, bias=False)
+
+
+def ones(value):
+    return torch.full((2, 1), value), torch.tensor([0, 0])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"precision": "half"}, "precision must be one of float32, bfloat16, float16, got 'half'"),
+        ({"accumulate": 0}, "accumulate must be at least 1"),
+        ({"clip": 0.0}, "clip must be above zero"),
+        ({"average": 1.0}, "average must be at least 0 and below 1"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, says):
+    net = line()
+    with pytest.raises(ValueError, match=says):
+        Trainer(net, pull, SGD(net.parameters(), 0.1), **options)
+
+
+def test_an_optimizer_of_another_net_is_refused():
+    with pytest.raises(ValueError, match="none of this net's parameters"):
+        Trainer(line(), pull, SGD(line().parameters(), 0.1))
+
+
+def test_a_loss_whose_parameters_would_not_learn_is_refused():
+    net, loss = line(), nn.Bilinear(1, 1, 1)
+    with pytest.raises(ValueError, match=r"the loss learns weight, bias, which the optimizer"):
+        Trainer(net, loss, SGD(net.parameters(), 0.1))
+    Trainer(net, loss, SGD([*net.parameters(), *loss.parameters()], 0.1))
+
+
+def test_a_schedule_that_needs_a_value_is_refused():
+    net = line()
+    optimizer = SGD(net.parameters(), 0.1)
+    with pytest.raises(ValueError, match="ReduceLROnPlateau"):
+        Trainer(net, pull, optimizer, schedule=ReduceLROnPlateau(optimizer))
+
+
+def test_what_is_no_callback_is_refused():
+    net = line()
+    with pytest.raises(TypeError, match="callbacks must be Callback objects, got <class"):
+        Trainer(net, pull, SGD(net.parameters(), 0.1), callbacks=[Progress])
+    with pytest.raises(
+        TypeError, match=r"must be a list .*: write callbacks=\[Progress\(\.\.\.\)\]"
+    ):
+        Trainer(net, pull, SGD(net.parameters(), 0.1), callbacks=Progress())
+
+
+def test_nothing_to_train_on_is_refused():
+    net = line()
+    trainer = Trainer(net, pull, SGD(net.parameters(), 0.1), callbacks=())
+    with pytest.raises(ValueError, match="epochs must be at least 1"):
+        trainer.fit([ones(1.0)], epochs=0)
+    with pytest.raises(ValueError, match="epoch 1 has no batches"):
+        trainer.fit([], epochs=1)
+    with pytest.raises(ValueError, match="epoch 2 has no batches; an iterator can be read only"):
+        trainer.fit(iter([ones(1.0)]), epochs=2)
+    with pytest.raises(ValueError, match="validation has no batches"):
+        trainer.fit([ones(1.0)], epochs=2, validation=[])
+
+
+def test_a_run_that_is_over_says_so_and_how_to_go_on():
+    net = line()
+    trainer = Trainer(net, pull, SGD(net.parameters(), 0.1), callbacks=())
+    trainer.fit([ones(1.0)], epochs=2)
+    for epochs in (1, 2):
+        with pytest.warns(UserWarning, match=rf"={epochs} counts .* 2 are done; pass epochs=3 or"):
+            assert trainer.fit([ones(1.0)], epochs=epochs).step == 2
