@@ -57,7 +57,8 @@ def sentences(found: dict[str, Any]) -> str:
         f"average, and above it in {won} of {splits}.\n"
         f"Thresholds that were asked for an FMR of 0.01, on five people whom the net had not seen, "
         f"gave {rates['cross-validated']} on four others (mean and standard error over the "
-        f"{splits} divisions); thresholds that just fit the five give {rates['as it fits the five']}."
+        f"{splits} divisions); thresholds that just fit the five give "
+        f"{rates['as it fits the five']}."
     )
 
 

@@ -6,6 +6,7 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from siamlearn.nn.losses import ContrastiveLoss
 from siamlearn.train.reporting import Progress
 from siamlearn.train.trainer import Trainer
 
@@ -86,3 +87,17 @@ def test_a_run_that_is_over_says_so_and_how_to_go_on():
     for epochs in (1, 2):
         with pytest.warns(UserWarning, match=rf"={epochs} counts .* 2 are done; pass epochs=3 or"):
             assert trainer.fit([ones(1.0)], epochs=epochs).step == 2
+
+
+def test_a_bad_batch_leaves_no_trace_in_the_net_not_in_its_batch_norms_either():
+    net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    trainer = Trainer(net, ContrastiveLoss(), SGD(net.parameters(), lr=0.1), callbacks=())
+    good = torch.rand(4, 1, 2, 2), torch.tensor([0, 0, 1, 1])
+    trainer.fit([good], epochs=1)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+
+    with pytest.raises(FloatingPointError):
+        trainer.fit([(torch.full((4, 1, 2, 2), torch.nan), good[1])], epochs=2)
+
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]), name

@@ -100,6 +100,12 @@ class Trainer:
         self.callbacks = (Progress(),) if callbacks is None else _listed(callbacks)
         self.precision, self.accumulate, self.clip, self.seed = precision, accumulate, clip, seed
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.statistics = [
+            buffer
+            for module in net.modules()
+            if getattr(module, "track_running_stats", False)
+            for buffer in module.buffers(recurse=False)
+        ]
         self._check()
         self.average = None if average is None else Average(net, decay=average)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "float16")
@@ -259,12 +265,16 @@ class Trainer:
 
     def _step(self, group: list[Batch], feed: Feed) -> None:
         self.optimizer.zero_grad(set_to_none=True)
+        # Batch norms take in a batch when they see it, before it is known to be a bad one.
+        before = [buffer.clone() for buffer in self.statistics]
         losses = [self._backward(batch, k, len(group)) for k, batch in enumerate(group)]
         self.scaler.unscale_(self.optimizer)
         norm = self._clipped_norm()
         # The one wait for the device in a step: nothing is updated by what is not finite.
         total, length = torch.stack([torch.stack(losses).sum(), norm]).tolist()
         if not math.isfinite(total) or not (math.isfinite(length) or self._overflowed()):
+            for buffer, old in zip(self.statistics, before, strict=True):
+                buffer.copy_(old)
             raise FloatingPointError(self._non_finite(total, group, feed))
         self.scaler.step(self.optimizer)
         self.scaler.update()
