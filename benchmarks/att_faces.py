@@ -114,6 +114,11 @@ def operating(held_out: sl.Embeddings) -> dict[str, float]:
     return {name: float(np.mean(found)) for name, found in rates.items()}
 
 
+def systems_of(row: dict[str, Any]) -> list[str]:
+    """What was measured in a training: the net first, then the baselines."""
+    return [name for name, value in row.items() if isinstance(value, dict) and "auc" in value]
+
+
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row a protocol and system: means over trainings, and the paired gain on baselines."""
     found = []
@@ -121,7 +126,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         mine = [row for row in rows if row["protocol"] == name]
         if not mine:
             continue
-        systems = [key for key, value in mine[0].items() if isinstance(value, dict)]
+        systems = systems_of(mine[0])
         mean = {
             system: {k: float(np.mean([row[system][k] for row in mine])) for k in mine[0][system]}
             for system in systems
@@ -141,7 +146,7 @@ def extras(rows: list[dict[str, Any]]) -> dict[str, Any]:
     mine = [row for row in rows if row["protocol"] == "disjoint"]
     if not mine:
         return {}
-    systems = [key for key, value in mine[0].items() if isinstance(value, dict)]
+    systems = systems_of(mine[0])
     net, *baselines = systems
     gains = {other: [row[net]["auc"] - row[other]["auc"] for row in mine] for other in baselines}
     best = [row[net]["auc"] - max(row[other]["auc"] for other in baselines) for row in mine]
