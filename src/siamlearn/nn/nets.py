@@ -195,7 +195,8 @@ class NetConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """This configuration as plain numbers, lists and dictionaries, ready for JSON."""
-        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetConfig:
