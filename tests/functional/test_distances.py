@@ -170,3 +170,18 @@ def test_a_far_reference_costs_a_near_one_no_digits(far, tolerance):
 
     wide = (query.double() - references[:1].double()).norm().item()
     assert euclidean(query, references)[0, 0].item() == pytest.approx(wide, rel=tolerance)
+
+
+def test_pairs_side_by_side_are_as_far_apart_as_in_a_block_of_all():
+    generator = torch.Generator().manual_seed(0)
+    left, right = torch.randn(2, 6, 5, generator=generator)
+    right[0] = left[0]  # a picture and itself
+    beside, block = left.clone().requires_grad_(), left.clone().requires_grad_()
+    pairs = euclidean(beside[:, None], right[:, None])[:, 0, 0]
+    every = euclidean(block, right).diagonal()
+
+    torch.testing.assert_close(pairs, every)
+    torch.testing.assert_close(
+        torch.autograd.grad(pairs.sum(), beside)[0], torch.autograd.grad(every.sum(), block)[0]
+    )
+    assert pairs[0] == 0
