@@ -138,7 +138,7 @@ def test_an_archive_with_or_without_a_folder_around(tmp_path, around):
 def test_names_that_lead_elsewhere_are_never_written(tmp_path):
     (tmp_path / "deep" / "er").mkdir(parents=True)
     hostile = [
-        *("../s1/1.pgm", "../../s1/1.pgm", "/tmp/s1/1.pgm", "C:\\s1\\1.pgm", "s1/../../2.pgm"),
+        *("../s1/1.pgm", "../../s1/1.pgm", "/s1/1.pgm", "C:\\s1\\1.pgm", "s1/../../2.pgm"),
         *(
             "..\\s1\\1.pgm",
             "orl_faces/../s1/1.pgm",

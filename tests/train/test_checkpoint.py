@@ -171,14 +171,21 @@ def test_a_folder_that_cannot_be_written_to_is_refused_at_the_start(tmp_path):
         checkpoint.sweep(tmp_path / "file")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder_is_refused_at_the_start(tmp_path):
-    tmp_path.chmod(0o500)
-    try:
+def test_a_read_only_folder_is_refused_at_the_start(tiny, tmp_path):
+    def sweep():
+        os.chdir(tmp_path)
+        if os.geteuid() == 0:  # root may write anywhere, so be somebody else
+            os.seteuid(65534)
+        assert not os.access(".", os.W_OK, effective_ids=True)
         with pytest.raises(CheckpointError, match="checkpoints cannot be kept in"):
-            checkpoint.sweep(tmp_path)
+            checkpoint.sweep(Path())
+
+    tmp_path.chmod(0o555)
+    try:
+        _, status = os.waitpid(tiny.in_child(sweep), 0)
     finally:
-        tmp_path.chmod(0o700)
+        tmp_path.chmod(0o755)
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 def test_what_a_crash_left_is_swept_and_nothing_else(tmp_path):

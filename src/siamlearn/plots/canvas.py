@@ -39,8 +39,9 @@ INK, FAINT = "#333333", "#BBBBBB"
 GENUINE, IMPOSTOR = "#0072B2", "#D55E00"
 RIGHT, WRONG = "#009E73", "#D55E00"
 OTHERS = ("#777777", "#AA4499", "#999933", "#56B4E9")
-PEOPLE = tuple(
-    "#332288 #88CCEE #44AA99 #117733 #999933 #DDCC77 #CC6677 #882255 #AA4499".split()  # noqa: SIM905
+PEOPLE = (
+    *("#332288", "#88CCEE", "#44AA99", "#117733", "#999933"),
+    *("#DDCC77", "#CC6677", "#882255", "#AA4499"),
 )
 MARKERS = "osD^vP*"  # seven against nine colours: 63 people before a pair of both comes again
 

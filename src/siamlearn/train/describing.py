@@ -145,7 +145,7 @@ def _flat(config: object, name: str = "") -> dict[str, object]:
 def _length(sized: object) -> int | None:
     try:
         return len(cast(Sized, sized))
-    except (TypeError, NotImplementedError):
+    except (TypeError, NotImplementedError):  # torch's iterable data sets raise the second one
         return None
 
 
