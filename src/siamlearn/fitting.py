@@ -102,7 +102,7 @@ def fit(
     The defaults are for pictures of any size, grey or coloured, of ten or ten thousand
     identities: a net sized to the pictures, supervised contrastive loss over all pairs of a
     batch, AdamW with a warm-up and a cosine, a running average of the weights. They were chosen
-    on training people alone; ``docs`` has the measurements.
+    by scores on training people; ``docs/explanation/defaults.md`` has them.
 
     Args:
         images: the pictures to learn from; at least two identities with two pictures each.
