@@ -18,7 +18,7 @@ from siamlearn.embeddings import Embeddings, embed
 from siamlearn.evaluation import Report, evaluate
 from siamlearn.fitting import Run, fit
 from siamlearn.functional.distances import cosine, euclidean, squared_euclidean
-from siamlearn.functional.pairs import adjacent_pairs, adjacent_triplets, all_pairs
+from siamlearn.functional.pairings import adjacent_pairs, adjacent_triplets, all_pairs
 from siamlearn.gallery import Gallery, Match, Verdict
 from siamlearn.nn.losses import ContrastiveLoss, InfoNCELoss, PairLoss, SupConLoss, TripletLoss
 from siamlearn.nn.nets import ConvBlock, EmbeddingNet, NetConfig

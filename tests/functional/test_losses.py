@@ -8,7 +8,8 @@ from pytorch_metric_learning.losses import NTXentLoss
 
 from siamlearn.functional import losses
 from siamlearn.functional.distances import cosine, squared_euclidean
-from siamlearn.functional.pairs import Pairs, all_pairs
+from siamlearn.functional.pairings import all_pairs
+from siamlearn.functional.pairs import Pairs
 
 
 def a_row(positive: list[float], negative: list[float], left_out: list[float] = ()) -> Pairs:

@@ -1,17 +1,15 @@
 import pytest
 import torch
 
+from siamlearn.functional.blocks import accumulate
 from siamlearn.functional.distances import cosine, euclidean
-from siamlearn.functional.pairs import (
-    Pairs,
-    Terms,
-    accumulate,
-    adjacent,
+from siamlearn.functional.pairings import (
+    References,
     adjacent_pairs,
     adjacent_triplets,
     all_pairs,
-    between,
 )
+from siamlearn.functional.pairs import Pairs, Terms, adjacent, between
 
 
 def nearness(pairs: Pairs) -> Terms:
@@ -101,7 +99,7 @@ def test_an_empty_batch_has_no_adjacent_pairs(pairing):
 @pytest.mark.parametrize("pairing", [adjacent_pairs, adjacent_triplets])
 def test_adjacent_pairs_have_no_references(pairing):
     with pytest.raises(ValueError, match="got references; use pairing=all_pairs"):
-        pairing(nearness, *a_batch(6), distance=euclidean, references=a_batch(6))
+        pairing(nearness, *a_batch(6), distance=euclidean, references=References(*a_batch(6)))
 
 
 def test_mean_of_nothing_is_zero_and_parts_have_their_own_mean():
@@ -198,7 +196,7 @@ def test_blocks_refuse_a_second_derivative_instead_of_giving_a_wrong_one():
     embeddings, labels = a_batch()
     value = all_pairs(nearness, embeddings, labels, distance=euclidean, rows=3).mean()
 
-    with pytest.raises(RuntimeError, match=r"no second derivative.*leave out rows"):
+    with pytest.raises(RuntimeError, match=r"no second derivative.*rows=len"):
         torch.autograd.grad(value, embeddings, create_graph=True)
 
 

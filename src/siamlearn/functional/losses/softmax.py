@@ -1,4 +1,4 @@
-"""Metric-learning losses: pure functions from a block of pairs to its terms.
+"""Losses that weigh the pairs of an anchor against each other by their exponentials.
 
 Every loss treats each row on its own, so that a block may be cut anywhere between rows. A row
 without positives, or without negatives, costs what the paper's sum over none of them says:
@@ -14,63 +14,7 @@ from torch import Tensor
 
 from siamlearn.functional.pairs import Pairs, Terms
 
-__all__ = ["contrastive", "info_nce", "sup_con", "triplet"]
-
-
-def contrastive(pairs: Pairs, *, margin: float = 1.0) -> Terms:
-    """Pull positives together; push negatives until they are a margin apart.
-
-    For a positive pair at distance d the loss is d², for a negative one max(0, margin - d)²; the
-    mean runs over all pairs.
-
-    Args:
-        margin: the distance beyond which a negative pair is left alone, in units of distance.
-
-    Example:
-        >>> same = torch.tensor([[True, False]])
-        >>> contrastive(Pairs(torch.tensor([[0.5, 0.5]]), same, ~same), margin=2.0).mean()
-        tensor(1.2500)
-
-    Source:
-        Hadsell, Chopra, LeCun: Dimensionality Reduction by Learning an Invariant Mapping,
-        CVPR 2006, eq. 4, without its factor of one half.
-    """
-    pull = pairs.distance.square()
-    push = (margin - pairs.distance).relu().square()
-    chosen = pairs.positive | pairs.negative
-    loss = torch.where(pairs.positive, pull, push)
-    return Terms(torch.where(chosen, loss, 0).sum(), chosen.sum())
-
-
-def triplet(pairs: Pairs, *, margin: float = 0.2) -> Terms:
-    """Push every negative of an anchor a margin farther away than every positive of it.
-
-    For a positive at distance p and a negative at distance n the loss is max(0, p - n + margin);
-    the mean runs over the triplets whose loss is not zero. All q * r * r of them are summed
-    without being formed: with the negatives of a row sorted, those within reach of a positive
-    are a prefix of the row, and their sum is one look-up in a running sum.
-
-    Args:
-        margin: how much farther a negative shall be than a positive, in units of distance.
-
-    Example:
-        >>> same = torch.tensor([[True, False, False]])
-        >>> triplet(Pairs(torch.tensor([[0.5, 0.6, 0.9]]), same, ~same), margin=0.2).mean()
-        tensor(0.1000)
-
-    Source:
-        Schroff, Kalenichenko, Philbin: FaceNet, CVPR 2015, sec. 3.1, on plain instead of squared
-        distances (pass ``squared_euclidean`` for those); the mean over non-zero triplets:
-        Hermans, Beyer, Leibe: In Defense of the Triplet Loss, arXiv:1703.07737, sec. 2.
-    """
-    nearest_first = pairs.distance.masked_fill(~pairs.negative, torch.inf).sort(dim=-1).values
-    running = F.pad(nearest_first.cumsum(dim=-1), (1, 0))
-    reach = pairs.distance + margin
-    within = torch.searchsorted(nearest_first.detach(), reach.detach())
-    loss = within * reach - running.gather(-1, within)
-    return Terms(
-        torch.where(pairs.positive, loss, 0).sum(), torch.where(pairs.positive, within, 0).sum()
-    )
+__all__ = ["info_nce", "sup_con"]
 
 
 def info_nce(pairs: Pairs, *, temperature: float = 0.07) -> Terms:

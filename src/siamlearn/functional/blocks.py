@@ -1,0 +1,217 @@
+"""A loss over many pairs, block by block: a block is made, used and thrown away.
+
+A block costs three matrix products: its distances, and from the slope of the loss (its derivative
+by each distance) the gradient of the queries and that of the references. Nothing is computed
+twice, and what is kept is as large as the embeddings, not as the pairs.
+
+Axes: q queries, r references, d embedding dimensions, t separately averaged parts of a loss.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from siamlearn.functional.pairs import Distance, Pairs, Terms, alike, between
+from siamlearn.functional.products import Products, Sum, products
+from siamlearn.functional.vectors import full_precision
+
+__all__ = ["accumulate"]
+
+
+def accumulate(
+    terms: Callable[[Pairs], Terms],
+    queries: Float[Tensor, "q d"],
+    query_labels: Shaped[Tensor, "q *k"],
+    references: Float[Tensor, "r d"],
+    reference_labels: Shaped[Tensor, "r *k"] | None,
+    *,
+    distance: Distance,
+    own: Int[Tensor, " q"] | None = None,
+    rows: int | None = None,
+    symmetric: bool = False,
+) -> Terms:
+    """Apply a loss to all pairs, holding at most ``rows * r`` of them in memory.
+
+    The value and the gradient do not depend on ``rows``. The gradient of each block is taken as
+    soon as its value is known, and the block is thrown away, so that nothing is computed twice.
+    There is no second derivative, asking for it is an error, except where ``rows`` says that one
+    block holds them all: such a block is left to autograd, as all are under ``torch.compile``.
+
+    Args:
+        terms: a loss that treats each row on its own.
+        query_labels: see :func:`~siamlearn.functional.pairs.alike` for the ways to say who is who.
+        own: for each query, the column where the query itself stands among the references.
+        rows: how many queries a block has; as many as fit the cache if left out.
+        symmetric: the loss even treats each *pair* on its own, so that (i, j) costs what (j, i)
+            does. Where a batch is compared with itself only one of the two is then looked at.
+
+    Example:
+        >>> x, y = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([7, 7, 8])
+        >>> nearest = lambda pairs: Terms(pairs.distance.amin(), torch.tensor(1))
+        >>> accumulate(nearest, x, y, x + 5, y, distance=torch.cdist, rows=2)
+        Terms(total=tensor(6.), count=tensor(2), slope=None)
+    """
+    itself = queries is references and query_labels is reference_labels and own is not None
+    queries = full_precision(queries)
+    references = queries if itself else full_precision(references)
+    labels = query_labels, reference_labels
+    if torch.compiler.is_compiling() or (rows is not None and rows >= len(queries)):
+        beside = queries, query_labels, references, reference_labels
+        return terms(between(*beside, distance=distance, own=own))
+    with torch.autocast(queries.device.type, enabled=False):
+        made = products(distance, queries.detach(), references.detach())
+        half = symmetric and itself and made.symmetric
+        blocks = _Blocks(terms, made, (queries, references), labels, own, half=half)
+        height = rows or _rows_that_fit(len(references), queries.device)
+        for start in range(0, max(len(queries), 1), height):
+            blocks.add(slice(start, start + height))
+        return blocks.sum()
+
+
+def _rows_that_fit(columns: int, device: torch.device) -> int:
+    pairs = 2**19 if device.type == "cpu" else 2**26  # measured by benchmarks/losses.py
+    return max(16, pairs // max(columns, 1))
+
+
+class _Blocks:
+    """The terms of a loss over the blocks so far, and the slopes of their totals."""
+
+    def __init__(
+        self,
+        loss: Callable[[Pairs], Terms],
+        products: Products,
+        sides: tuple[Tensor, Tensor],
+        labels: tuple[Tensor, Tensor | None],
+        own: Tensor | None,
+        *,
+        half: bool,
+    ) -> None:
+        self.loss, self.products, self.sides = loss, products, sides
+        self.labels, self.own, self.half = labels, own, half
+        self.length = torch.linalg.vector_norm(sides[0], dim=-1)
+        self.learns = torch.is_grad_enabled()
+        self.has_slope = False  # until the first block has shown one
+        self.parts: list[Terms] = []
+        self.sums: list[tuple[Sum, Sum]] = []  # one for each part of the total
+        self.others: dict[Tensor, Tensor] = {}  # the slopes by whatever else learns
+
+    def add(self, rows: slice) -> None:
+        """Look at some queries: at all of their pairs, or at those right of the diagonal."""
+        columns = slice(rows.start if self.half else 0, None)
+        pairs = self._pairs(rows, columns)
+        part = self._part(pairs, rows)
+        by = 2 if self.half else 1
+        if part.slope is not None and self.learns:
+            slopes = part.slope if part.total.ndim else part.slope[None]
+            if not self.sums:
+                self.sums = [self._nothing_yet() for _ in slopes]
+            for slope, sums in zip(slopes, self.sums, strict=True):
+                self.products.pull(slope if by == 1 else slope.mul_(by), rows, columns, sums)
+        self.parts.append(Terms(part.total.detach() * by, part.count * by))
+
+    def sum(self) -> Terms:
+        """The terms of all blocks; their gradient is known already."""
+        whole = sum(self.parts[1:], start=self.parts[0])
+        found = dict(self.others)
+        pulled = [self.products.gradients(sums) for sums in self.sums]
+        for end, slopes in zip(self.sides, zip(*pulled, strict=True), strict=False):
+            if end.requires_grad:
+                found[end] = torch.stack(slopes)
+        if not found:
+            return whole
+        return replace(whole, total=_Known.apply(whole.total, [*found.values()], *found))
+
+    def _pairs(self, rows: slice, columns: slice) -> Pairs:
+        mine, theirs = self.labels[0][rows], self.labels[1]
+        positive = alike(mine, None if theirs is None else theirs[columns])
+        negative = ~positive
+        if self.half:
+            # The square on the diagonal has each of its pairs twice, and each query itself.
+            for mask in (positive, negative):
+                mask[:, : len(mine)].triu_(1)
+        elif self.own is not None:
+            for mask in (positive, negative):
+                mask.scatter_(1, self.own[rows, None], value=False)
+        distance = self.products.distance(rows, columns)
+        return Pairs(distance, positive, negative, label=mine, length=self.length.detach()[rows])
+
+    def _part(self, pairs: Pairs, rows: slice) -> Terms:
+        if not self.learns or self.has_slope:
+            part = self.loss(pairs)
+            if not self.learns or (part.slope is not None and not part.total.requires_grad):
+                return part
+        with torch.enable_grad():
+            leaves = [end.detach().requires_grad_() for end in (pairs.distance, self.length[rows])]
+            part = self.loss(replace(pairs, distance=leaves[0], length=leaves[1]))
+        others = [end for end in _ends(part.total) if not any(end is leaf for leaf in leaves)]
+        self.has_slope = part.slope is not None and not others
+        if self.has_slope or not part.total.requires_grad:
+            return part
+        by_distance, by_length, *slopes = _slopes(part.total, [*leaves, *others])
+        if by_length is not None:
+            of_all = by_length.new_zeros(len(by_length), len(self.length))
+            of_all[:, rows] = by_length
+            slopes, others = [of_all, *slopes], [self.length, *others]
+        for end, slope in zip(others, slopes, strict=True):
+            assert slope is not None  # it was found by going there
+            self.others[end] = self.others[end].add_(slope) if end in self.others else slope
+        if by_distance is None:
+            return part
+        return replace(part, slope=by_distance.reshape(part.total.shape + pairs.distance.shape))
+
+    def _nothing_yet(self) -> tuple[Sum, Sum]:
+        queries = Sum.over(self.products.queries)
+        itself = self.sides[0] is self.sides[1]  # then both sides are summed in one place
+        return queries, queries if itself else Sum.over(self.products.references)
+
+
+class _Known(torch.autograd.Function):
+    """A total whose slopes are known, so that nothing of its making need be kept."""
+
+    @staticmethod
+    def forward(ctx: Any, total: Tensor, slopes: list[Tensor], *ends: Tensor) -> Tensor:
+        ctx.save_for_backward(*slopes)
+        return total.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph=True; a slope of a slope would silently be 0
+            msg = (
+                "a loss in blocks has no second derivative, but one was asked for; hold all pairs "
+                "at once by rows=len(embeddings)"
+            )
+            raise RuntimeError(msg)
+        slopes = (torch.tensordot(gradient.flatten(), s, dims=1) for s in ctx.saved_tensors)
+        return None, None, *slopes
+
+
+def _ends(total: Tensor) -> list[Tensor]:
+    """Where the gradient of a total ends: distances, and whatever else the loss learns."""
+    waiting, seen, ends = [total.grad_fn], set(), []
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            ends.append(node.variable)
+        waiting.extend(parent for parent, _ in node.next_functions)
+    return ends
+
+
+def _slopes(total: Tensor, ends: list[Tensor]) -> list[Tensor | None]:
+    """For each end the gradients of each part of the total by it, stacked; None if there is none."""
+    each = [
+        torch.autograd.grad(part, ends, retain_graph=True, allow_unused=True)
+        for part in total.flatten()
+    ]
+    return [
+        None
+        if all(slope is None for slope in slopes)
+        else torch.stack([torch.zeros_like(e) if slope is None else slope for slope in slopes])
+        for e, slopes in zip(ends, zip(*each, strict=True), strict=True)
+    ]

@@ -1,0 +1,222 @@
+"""Which pairs of a batch a loss is taken over.
+
+Axes: n pictures of a batch, r references, d embedding dimensions, k identities of one picture.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from siamlearn.functional.blocks import accumulate
+from siamlearn.functional.pairs import Distance, Pairs, Terms, adjacent
+
+__all__ = [
+    "Gather",
+    "Pairing",
+    "References",
+    "adjacent_pairs",
+    "adjacent_triplets",
+    "all_pairs",
+    "itself",
+    "two_towers",
+]
+
+
+class References(NamedTuple):
+    """What a batch is compared with.
+
+    Attributes:
+        embeddings: of shape (r, d).
+        labels: who they are; None where the labels of the batch are the (n, r) answer themselves.
+        own: for each of the batch, where it stands among the references itself, if it does.
+
+    Example:
+        >>> References(torch.zeros(2, 3), torch.tensor([7, 8])).own is None
+        True
+    """
+
+    embeddings: Tensor
+    labels: Tensor | None
+    own: Tensor | None = None
+
+
+Gather = Callable[[Tensor, Tensor], References]
+"""From a batch and its labels to all that is to be compared with them: itself, or all ranks."""
+
+
+def itself(embeddings: Float[Tensor, "n d"], labels: Shaped[Tensor, "n *k"]) -> References:
+    """A batch as its own references.
+
+    Example:
+        >>> itself(torch.zeros(2, 3), torch.tensor([7, 8])).own
+        tensor([0, 1])
+    """
+    return References(embeddings, labels, torch.arange(len(labels), device=labels.device))
+
+
+class Pairing(Protocol):
+    """Which pairs of a batch a loss is taken over: the signature of the functions below.
+
+    Example:
+        >>> def first_beside_others(terms, x, y, *, distance, **how):
+        ...     return accumulate(terms, x[:1], y[:1], x[1:], y[1:], distance=distance)
+    """
+
+    def __call__(
+        self,
+        terms: Callable[[Pairs], Terms],
+        embeddings: Tensor,
+        labels: Tensor,
+        *,
+        distance: Distance,
+        references: References | None = None,
+        rows: int | None = None,
+        symmetric: bool = False,
+        gather: Gather = itself,
+    ) -> Terms:
+        """The loss over the pairs that this chooses.
+
+        Args:
+            references: what to compare with instead of the batch.
+            rows, symmetric: see :func:`~siamlearn.functional.blocks.accumulate`.
+            gather: what a batch, or a part of it, has beside itself on other ranks.
+        """
+
+
+def all_pairs(
+    terms: Callable[[Pairs], Terms],
+    embeddings: Float[Tensor, "n d"],
+    labels: Shaped[Tensor, "n *k"],
+    *,
+    distance: Distance,
+    references: References | None = None,
+    rows: int | None = None,
+    symmetric: bool = False,
+    gather: Gather = itself,
+) -> Terms:
+    """Every embedding beside every other of the batch, or beside the references if given.
+
+    Example:
+        >>> x, y = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([7, 7, 8])
+        >>> sum_of_positives = lambda pairs: Terms(
+        ...     pairs.distance[pairs.positive].sum(), pairs.positive.sum()
+        ... )
+        >>> all_pairs(sum_of_positives, x, y, distance=torch.cdist)
+        Terms(total=tensor(2.), count=tensor(2), slope=None)
+    """
+    others, names, own = references or gather(embeddings, labels)
+    return accumulate(
+        terms,
+        embeddings,
+        labels,
+        others,
+        names,
+        distance=distance,
+        own=own,
+        rows=rows,
+        symmetric=symmetric,
+    )
+
+
+def two_towers(
+    terms: Callable[[Pairs], Terms],
+    embeddings: Float[Tensor, "n d"],
+    labels: Shaped[Tensor, "n *k"],
+    *,
+    distance: Distance,
+    references: References | None = None,
+    rows: int | None = None,
+    symmetric: bool = False,
+    gather: Gather = itself,
+) -> Terms:
+    """The first half of a batch beside the second, and the second beside the first.
+
+    The halves are of two kinds, such as pictures and their captions, or two views of the same
+    pictures, and nothing is compared with its own kind.
+
+    Raises:
+        ValueError: where the batch is odd, or references are given.
+
+    Example:
+        >>> x, y = torch.tensor([[0.0], [1.0], [3.0], [1.0]]), torch.tensor([7, 8, 7, 8])
+        >>> everything = lambda pairs: Terms(pairs.distance.sum(), pairs.positive.sum())
+        >>> two_towers(everything, x, y, distance=torch.cdist)
+        Terms(total=tensor(12.), count=tensor(4), slope=None)
+    """
+    _refuse(references, "two_towers")
+    half = len(embeddings) // 2
+    if len(embeddings) % 2:
+        msg = f"two_towers needs a batch of two equal halves, got {len(embeddings)} rows"
+        raise ValueError(msg)
+    left, right = (embeddings[:half], labels[:half]), (embeddings[half:], labels[half:])
+    both = [
+        accumulate(terms, *here, *gather(*there)[:2], distance=distance, rows=rows)
+        for here, there in ((left, right), (right, left))
+    ]
+    return both[0] + both[1]
+
+
+def adjacent_pairs(
+    terms: Callable[[Pairs], Terms],
+    embeddings: Float[Tensor, "n d"],
+    labels: Shaped[Tensor, "n *k"],
+    *,
+    distance: Distance,
+    references: References | None = None,
+    rows: int | None = None,
+    symmetric: bool = False,
+    gather: Gather = itself,
+) -> Terms:
+    """Row i of the first half of a batch beside row i of the second half, and no other.
+
+    This is the batch that a ``PairSampler`` draws. There are so few pairs that ``rows`` is not
+    needed.
+
+    Raises:
+        ValueError: where the batch is odd, or references are given.
+
+    Example:
+        >>> x, y = torch.tensor([[0.0], [1.0], [3.0], [1.0]]), torch.tensor([7, 7, 7, 8])
+        >>> everything = lambda pairs: Terms(pairs.distance.sum(), pairs.positive.sum())
+        >>> adjacent_pairs(everything, x, y, distance=torch.cdist)
+        Terms(total=tensor(3.), count=tensor(1), slope=None)
+    """
+    _refuse(references, "adjacent_pairs")
+    return terms(adjacent(embeddings, labels, distance=distance))
+
+
+def adjacent_triplets(
+    terms: Callable[[Pairs], Terms],
+    embeddings: Float[Tensor, "n d"],
+    labels: Shaped[Tensor, "n *k"],
+    *,
+    distance: Distance,
+    references: References | None = None,
+    rows: int | None = None,
+    symmetric: bool = False,
+    gather: Gather = itself,
+) -> Terms:
+    """Row i of the first third of a batch beside row i of the second and of the last third.
+
+    This is the batch that a ``TripletSampler`` draws: anchors, their positives, their negatives.
+
+    Raises:
+        ValueError: where the batch has no whole thirds, or references are given.
+
+    Example:
+        >>> x, y = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([7, 7, 8])
+        >>> everything = lambda pairs: Terms(pairs.distance.sum(), pairs.positive.sum())
+        >>> adjacent_triplets(everything, x, y, distance=torch.cdist)
+        Terms(total=tensor(4.), count=tensor(1), slope=None)
+    """
+    _refuse(references, "adjacent_triplets")
+    return terms(adjacent(embeddings, labels, distance=distance, parts=3))
+
+
+def _refuse(references: References | None, pairing: str) -> None:
+    if references is not None:
+        msg = f"{pairing} compares the batch with itself, got references; use pairing=all_pairs"
+        raise ValueError(msg)

@@ -1,0 +1,203 @@
+"""Distances and their gradients block by block, as matrix products.
+
+The distances of :mod:`~siamlearn.functional.distances` are prepared once for many blocks, and the
+gradient of a block goes back by two products, without autograd. Any other function of queries and
+references is taken as it is.
+
+Axes: n queries and m references in all, q and r of them in a block, d embedding dimensions.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from siamlearn.functional.distances import cosine, euclidean, squared_euclidean
+from siamlearn.functional.pairs import Distance
+from siamlearn.functional.vectors import (
+    centred,
+    measured_by_squares,
+    squarable,
+    square_distance,
+    unit,
+)
+
+__all__ = ["Products", "Sum", "products"]
+
+
+@dataclass(frozen=True)
+class Sum:
+    """What blocks have said so far of one side, the queries or the references.
+
+    Attributes:
+        pull: for each vector the sum over its partners, each times its weight.
+        weight: the sum of these weights.
+
+    Example:
+        >>> Sum.over(torch.ones(2, 3)).weight
+        tensor([0., 0.])
+    """
+
+    pull: Float[Tensor, "n d"]
+    weight: Float[Tensor, " n"]
+
+    @classmethod
+    def over(cls, vectors: Float[Tensor, "n d"]) -> "Sum":
+        """Nothing said yet of these vectors."""
+        return cls(torch.zeros_like(vectors), vectors.new_zeros(len(vectors)))
+
+
+class Products(ABC):
+    """All queries and references, ready to be compared block by block.
+
+    Attributes:
+        symmetric: whether a is as far from b as b from a.
+
+    Example:
+        >>> x = torch.eye(2)
+        >>> products(cosine, x, x).distance(slice(0, 1), slice(0, 2))
+        tensor([[0., 1.]])
+    """
+
+    symmetric = True
+
+    def __init__(self, queries: Float[Tensor, "n d"], references: Float[Tensor, "m d"]) -> None:
+        self.queries, self.references = queries, references
+
+    @abstractmethod
+    def distance(self, rows: slice, columns: slice) -> Float[Tensor, "q r"]:
+        """The distances of a block."""
+
+    @abstractmethod
+    def pull(
+        self, slope: Float[Tensor, "q r"], rows: slice, columns: slice, sums: tuple[Sum, Sum]
+    ) -> None:
+        """Add what the slope of a loss, by the distances of the last block, says of both sides.
+
+        The slope may be overwritten.
+        """
+
+    @abstractmethod
+    def gradients(self, sums: tuple[Sum, Sum]) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
+        """Of the whole, by queries and by references."""
+
+
+def products(
+    distance: Distance, queries: Float[Tensor, "n d"], references: Float[Tensor, "m d"]
+) -> Products:
+    """How to take this distance block by block.
+
+    Example:
+        >>> x = torch.eye(2)
+        >>> products(torch.cdist, x, x).symmetric
+        False
+    """
+    if distance is cosine:
+        return _Cosine(queries, references)
+    if distance is euclidean or distance is squared_euclidean:
+        return _Lengths(queries, references, squared=distance is squared_euclidean)
+    return _Plain(queries, references, distance)
+
+
+@final
+class _Cosine(Products):
+    """1 - uv, of unit vectors u and v."""
+
+    def __init__(self, queries: Tensor, references: Tensor) -> None:
+        super().__init__(unit(queries), unit(references))
+        self.lengths = _lengths(queries), _lengths(references)
+
+    def distance(self, rows: slice, columns: slice) -> Tensor:
+        product = self.queries[rows] @ self.references[columns].mT
+        return product.neg_().add_(1).clamp_(0, 2)
+
+    def pull(self, slope: Tensor, rows: slice, columns: slice, sums: tuple[Sum, Sum]) -> None:
+        sums[0].pull[rows].addmm_(slope, self.references[columns], alpha=-1)
+        sums[1].pull[columns].addmm_(slope.mT, self.queries[rows], alpha=-1)
+
+    def gradients(self, sums: tuple[Sum, Sum]) -> tuple[Tensor, Tensor]:
+        # A change along a vector changes its length alone.
+        across = [
+            (sum_.pull - (sum_.pull * u).sum(dim=-1, keepdim=True) * u) / length
+            for sum_, u, length in zip(
+                sums, (self.queries, self.references), self.lengths, strict=True
+            )
+        ]
+        return across[0], across[1]
+
+
+@final
+class _Lengths(Products):
+    """|x - y| or its square: the gradient by x is a weight times x - y."""
+
+    def __init__(self, queries: Tensor, references: Tensor, *, squared: bool) -> None:
+        super().__init__(*centred(queries, references))
+        self.squared = squared
+        self.by_squares = measured_by_squares(queries)
+        self.factors = squarable(queries, references) if self.by_squares else (queries, references)
+
+    def distance(self, rows: slice, columns: slice) -> Tensor:
+        left, right = self.factors[0][rows], self.factors[1][columns]
+        if self.by_squares:
+            square = square_distance(left, right)
+            distance = square if self.squared else square.sqrt_()
+        else:
+            exact = torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist")
+            distance = exact.square_() if self.squared else exact
+        self.last = distance
+        return distance
+
+    def pull(self, slope: Tensor, rows: slice, columns: slice, sums: tuple[Sum, Sum]) -> None:
+        if not self.squared:
+            # At distance 0 there is no direction to move in: the subgradient is 0.
+            slope = slope.div_(self.last).masked_fill_(self.last == 0, 0)
+        by = 2 if self.squared else 1
+        sums[0].weight[rows] += by * slope.sum(dim=1)
+        sums[1].weight[columns] += by * slope.sum(dim=0)
+        sums[0].pull[rows].addmm_(slope, self.references[columns], alpha=-by)
+        sums[1].pull[columns].addmm_(slope.mT, self.queries[rows], alpha=-by)
+
+    def gradients(self, sums: tuple[Sum, Sum]) -> tuple[Tensor, Tensor]:
+        here, there = sums
+        return (
+            here.pull + here.weight[:, None] * self.queries,
+            there.pull + there.weight[:, None] * self.references,
+        )
+
+
+@final
+class _Plain(Products):
+    """Any function of queries and references, left to autograd."""
+
+    symmetric = False  # as far as is known
+
+    def __init__(self, queries: Tensor, references: Tensor, function: Distance) -> None:
+        super().__init__(queries, references)
+        self.function = function
+
+    def distance(self, rows: slice, columns: slice) -> Tensor:
+        self.ends = [
+            side[cut].detach().requires_grad_()
+            for side, cut in ((self.queries, rows), (self.references, columns))
+        ]
+        with torch.enable_grad():
+            self.made = self.function(*self.ends)
+        return self.made.detach()
+
+    def pull(self, slope: Tensor, rows: slice, columns: slice, sums: tuple[Sum, Sum]) -> None:
+        slopes = torch.autograd.grad(
+            self.made, self.ends, slope, retain_graph=True, materialize_grads=True
+        )
+        sums[0].pull[rows] += slopes[0]
+        sums[1].pull[columns] += slopes[1]
+
+    def gradients(self, sums: tuple[Sum, Sum]) -> tuple[Tensor, Tensor]:
+        return sums[0].pull, sums[1].pull
+
+
+def _lengths(vectors: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return length.where(length > 0, 1)

@@ -1,0 +1,224 @@
+"""The shell around every loss of pairs: which pairs, how far apart, and what is added up."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from typing import ClassVar, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from siamlearn.functional.distances import euclidean
+from siamlearn.functional.pairings import Pairing, References, adjacent_pairs, all_pairs, itself
+from siamlearn.functional.pairs import Distance, Pairs, Terms
+
+__all__ = ["Choices", "Miner", "PairLoss", "above_zero"]
+
+Miner = Callable[[Pairs], Pairs]
+"""From a block of pairs to those that count, or to the same with other distances: a margin."""
+
+
+class Choices(TypedDict, total=False):
+    """What every loss lets one choose; see :class:`PairLoss`.
+
+    Example:
+        >>> from siamlearn.nn.losses import ContrastiveLoss
+        >>> choices: Choices = {"rows": 64}
+        >>> ContrastiveLoss(**choices).rows
+        64
+    """
+
+    distance: Distance
+    pairing: Pairing
+    miner: Miner | None
+    references: Callable[[Tensor, Tensor], References] | None
+    rows: int | None
+
+
+class PairLoss(nn.Module, ABC):
+    """A loss over the pairs of a batch: which pairs, how far apart, and what is wanted of them.
+
+    A new loss is a subclass that says what is wanted, in :meth:`terms`. Losses may be added and
+    multiplied: ``ContrastiveLoss() + 0.5 * TripletLoss()`` is a loss too.
+
+    Args:
+        usual: the distance where none is chosen.
+        distance: how far apart two embeddings are.
+        pairing: which pairs of the batch are compared: ``all_pairs``; ``adjacent_pairs`` for the
+            batches of a ``PairSampler``; ``adjacent_triplets`` for those of a ``TripletSampler``;
+            ``two_towers`` where the halves of the batch are of two kinds.
+        miner: which of these pairs count, or a margin; all of them as they are if left out.
+        references: what the batch is compared with instead of itself, such as ``Proxies`` or a
+            ``Memory``: called with the batch and its labels.
+        rows: how many rows of pairs to hold in memory at once; as many as fit the cache if left
+            out.
+
+    Raises:
+        ValueError: where ``rows`` is less than one, or the pairing leaves nothing to compare.
+
+    Example:
+        >>> class Closer(PairLoss):
+        ...     def terms(self, pairs):
+        ...         near = torch.where(pairs.positive, pairs.distance, 0)
+        ...         return Terms(near.sum(), pairs.positive.sum())
+        >>> Closer(distance=euclidean)(torch.tensor([[0.0], [2.0]]), torch.tensor([7, 7]))
+        tensor(2.)
+    """
+
+    symmetric: ClassVar[bool] = False
+    """Each pair is treated on its own, (i, j) as (j, i), so that one of them need be looked at."""
+
+    needs_rivals: ClassVar[bool] = False
+    """Pairs of one anchor are weighed against each other, so that a single one says nothing."""
+
+    def __init__(
+        self,
+        usual: Distance = euclidean,
+        /,
+        *,
+        distance: Distance | None = None,
+        pairing: Pairing = all_pairs,
+        miner: Miner | None = None,
+        references: Callable[[Tensor, Tensor], References] | None = None,
+        rows: int | None = None,
+    ) -> None:
+        super().__init__()
+        if rows is not None and rows < 1:
+            msg = f"rows must be at least 1, got {rows}; leave it out to let the cache decide"
+            raise ValueError(msg)
+        if self.needs_rivals and pairing is adjacent_pairs:
+            msg = (
+                "this loss weighs pairs of one anchor against each other, but adjacent_pairs gives "
+                "each a single pair, so that it would always be 0; use all_pairs or "
+                "adjacent_triplets"
+            )
+            raise ValueError(msg)
+        self.distance = distance or usual
+        self.pairing = pairing
+        self.miner = miner
+        self.references = references
+        self.rows = rows
+
+    @abstractmethod
+    def terms(self, pairs: Pairs) -> Terms:
+        """Sums and counts of the loss over one block of pairs."""
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor | None = None,
+        references: tuple[Tensor, Tensor] | None = None,
+        *,
+        same: Tensor | None = None,
+    ) -> Tensor:
+        """Mean loss of the batch against itself, or against references and their labels.
+
+        Args:
+            embeddings: of shape (n, d). Half precision is computed in float32.
+            labels: of shape (n,), whole numbers, equal where the identity is; or of shape (n, k),
+                true where a picture shows identity k: pictures that share one are positives.
+            references: embeddings (r, d) and their labels (r,) to compare the batch with.
+            same: instead of labels, the answer itself: of shape (n, n), or (n, r) beside
+                references; true where a pair is positive, and negative elsewhere.
+
+        Raises:
+            ValueError: where shapes or types do not fit.
+        """
+        batch, others = _checked_batch(embeddings, labels, references, same)
+        if others is None and self.references is not None:
+            others = self.references(*batch)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self.pairing(
+                self._mined_terms,
+                *batch,
+                distance=self.distance,
+                references=others,
+                rows=self.rows,
+                symmetric=self.symmetric and self.miner is None,
+            ).mean()
+
+    def extra_repr(self) -> str:
+        """The settings, as they stand in ``repr``."""
+        settings = {
+            name: getattr(value, "__name__", value)
+            for name, value in vars(self).items()
+            if name != "training" and not name.startswith("_") and value is not None
+        }
+        return ", ".join(f"{name}={value}" for name, value in settings.items())
+
+    def _mined_terms(self, pairs: Pairs) -> Terms:
+        mined = pairs if self.miner is None else self.miner(pairs)
+        terms = self.terms(mined)
+        # The slope is by the distances that a margin has moved, not by those that came in.
+        return terms if mined.distance is pairs.distance else replace(terms, slope=None)
+
+
+def _checked_batch(
+    embeddings: Tensor,
+    labels: Tensor | None,
+    references: tuple[Tensor, Tensor] | None,
+    same: Tensor | None,
+) -> tuple[tuple[Tensor, Tensor], References | None]:
+    if (labels is None) == (same is None):
+        msg = "a loss needs labels, or same=: the answer for every pair; got "
+        msg += "neither" if labels is None else "both"
+        raise ValueError(msg)
+    if same is None:
+        assert labels is not None
+        beside = None if references is None else References(*_checked(*references))
+        return _checked(embeddings, labels), beside
+    _check_embeddings(embeddings)
+    others = embeddings if references is None else references[0]
+    _check_embeddings(others)
+    if same.dtype != torch.bool or same.shape != (len(embeddings), len(others)):
+        msg = (
+            f"same must be true or false for each of {len(embeddings)} embeddings beside each of "
+            f"{len(others)}, got {same.dtype} of shape {tuple(same.shape)}"
+        )
+        raise ValueError(msg)
+    own = itself(embeddings, same).own if references is None else None
+    return (embeddings, same), References(others, None, own)
+
+
+def _checked(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    _check_embeddings(embeddings)
+    several = labels.ndim == 2 and labels.dtype == torch.bool
+    if labels.shape[:1] != embeddings.shape[:1] or not (labels.ndim == 1 or several):
+        msg = (
+            f"labels must have one entry for each embedding: got labels of shape "
+            f"{tuple(labels.shape)} for embeddings of shape {tuple(embeddings.shape)}"
+        )
+        raise ValueError(msg)
+    if labels.is_floating_point() or labels.is_complex() or (labels.dtype == torch.bool) != several:
+        msg = (
+            f"labels must be whole numbers that name identities, got {labels.dtype}; for several "
+            "identities a picture, use true and false of shape (pictures, identities)"
+        )
+        raise ValueError(msg)
+    return embeddings, labels
+
+
+def _check_embeddings(embeddings: Tensor) -> None:
+    if embeddings.ndim != 2 or not embeddings.is_floating_point():
+        msg = (
+            f"embeddings must be one row of floats a picture, got {embeddings.dtype} of shape "
+            f"{tuple(embeddings.shape)}; flatten what a net gives to (pictures, dimensions)"
+        )
+        raise ValueError(msg)
+
+
+def above_zero(name: str, value: float, reason: str) -> float:
+    """The value, if a setting of that name may have it.
+
+    Raises:
+        ValueError: where it is not above zero and finite.
+
+    Example:
+        >>> above_zero("margin", 0.5, "else nothing pushes negatives apart")
+        0.5
+    """
+    if not 0 < value < math.inf:
+        msg = f"{name} must be above zero and finite, got {value}: {reason}"
+        raise ValueError(msg)
+    return value
