@@ -95,7 +95,7 @@ class _Blocks:
         self.length = torch.linalg.vector_norm(sides[0], dim=-1)
         self.learns = torch.is_grad_enabled()
         self.has_slope = False  # until the first block has shown one
-        self.parts: list[Terms] = []
+        self.so_far: Terms | None = None
         self.sums: list[tuple[Sum, Sum]] = []  # one for each part of the total
         self.others: dict[Tensor, Tensor] = {}  # the slopes by whatever else learns
 
@@ -111,11 +111,17 @@ class _Blocks:
                 self.sums = [self._nothing_yet() for _ in slopes]
             for slope, sums in zip(slopes, self.sums, strict=True):
                 self.products.pull(slope if by == 1 else slope.mul_(by), rows, columns, sums)
-        self.parts.append(Terms(part.total.detach() * by, part.count * by))
+        if self.so_far is None:
+            self.so_far = Terms(part.total.detach() * by, part.count * by)
+            return
+        # In place: small tensors that stay between large ones that go would pin the heap.
+        self.so_far.total.add_(part.total.detach(), alpha=by)
+        self.so_far.count.add_(part.count, alpha=by)
 
     def sum(self) -> Terms:
         """The terms of all blocks; their gradient is known already."""
-        whole = sum(self.parts[1:], start=self.parts[0])
+        whole = self.so_far
+        assert whole is not None  # there is a first block, if only of no rows
         found = dict(self.others)
         pulled = [self.products.gradients(sums) for sums in self.sums]
         for end, slopes in zip(self.sides, zip(*pulled, strict=True), strict=False):
