@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from siamlearn.functional.distances import euclidean
 from siamlearn.functional.pairings import Pairing, References, adjacent_pairs, all_pairs, itself
 from siamlearn.functional.pairs import Distance, Pairs, Terms
+from siamlearn.nn.ranks import Ranks, alone
 
 __all__ = ["Choices", "Miner", "PairLoss", "above_zero"]
 
@@ -114,6 +115,9 @@ class PairLoss(nn.Module, ABC):
     ) -> Tensor:
         """Mean loss of the batch against itself, or against references and their labels.
 
+        On one rank of several, the batch is that of all ranks; what becomes of the gradient says
+        :class:`~siamlearn.nn.ranks.Ranks`. References that are given are this rank's alone.
+
         Args:
             embeddings: of shape (n, d). Half precision is computed in float32.
             labels: of shape (n,), whole numbers, equal where the identity is; or of shape (n, k),
@@ -123,20 +127,26 @@ class PairLoss(nn.Module, ABC):
                 references; true where a pair is positive, and negative elsewhere.
 
         Raises:
-            ValueError: where shapes or types do not fit.
+            ValueError: where shapes or types do not fit, or ``same`` is given on several ranks.
         """
         batch, others = _checked_batch(embeddings, labels, references, same)
+        ranks = None if alone() else Ranks()
+        if ranks and same is not None:
+            msg = "same= says nothing of the pairs between ranks; give labels to train on several"
+            raise ValueError(msg)
         if others is None and self.references is not None:
-            others = self.references(*batch)
+            others = self._references_of(batch, ranks)
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self.pairing(
+            terms = self.pairing(
                 self._mined_terms,
                 *batch,
                 distance=self.distance,
                 references=others,
                 rows=self.rows,
                 symmetric=self.symmetric and self.miner is None,
-            ).mean()
+                gather=ranks or itself,
+            )
+            return (ranks.sum(terms) if ranks else terms).mean()
 
     def extra_repr(self) -> str:
         """The settings, as they stand in ``repr``."""
@@ -146,6 +156,16 @@ class PairLoss(nn.Module, ABC):
             if name != "training" and not name.startswith("_") and value is not None
         }
         return ", ".join(f"{name}={value}" for name, value in settings.items())
+
+    def _references_of(self, batch: tuple[Tensor, Tensor], ranks: Ranks | None) -> References:
+        assert self.references is not None
+        if ranks is None:
+            return self.references(*batch)
+        # All ranks are to remember the same, in the same order.
+        everyone, names, mine = ranks(*batch)
+        assert names is not None
+        found = self.references(everyone, names)
+        return found if found.own is None else found._replace(own=found.own[mine])
 
     def _mined_terms(self, pairs: Pairs) -> Terms:
         mined = pairs if self.miner is None else self.miner(pairs)
