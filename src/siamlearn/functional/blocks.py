@@ -73,8 +73,11 @@ def accumulate(
 
 
 def _rows_that_fit(columns: int, device: torch.device) -> int:
-    pairs = 2**19 if device.type == "cpu" else 2**26  # measured by benchmarks/losses.py
-    return max(16, pairs // max(columns, 1))
+    """Measured by benchmarks/losses.py: few pairs fit the cache, many rows make fast products."""
+    columns = max(columns, 1)
+    if device.type != "cpu":
+        return max(16, 2**26 // columns)
+    return max(2**18 // columns, min(64, 2**21 // columns), 16)
 
 
 class _Blocks:

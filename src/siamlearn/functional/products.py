@@ -142,18 +142,21 @@ class _Lengths(Products):
     def distance(self, rows: slice, columns: slice) -> Tensor:
         left, right = self.factors[0][rows], self.factors[1][columns]
         if self.by_squares:
-            square = square_distance(left, right)
-            distance = square if self.squared else square.sqrt_()
+            self.square = square_distance(left, right)
+            distance = self.square if self.squared else self.square.sqrt()
         else:
-            exact = torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist")
-            distance = exact.square_() if self.squared else exact
+            distance = torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist")
+            self.square = distance.square()
+            distance = self.square if self.squared else distance
         self.last = distance
         return distance
 
     def pull(self, slope: Tensor, rows: slice, columns: slice, sums: tuple[Sum, Sum]) -> None:
         if not self.squared:
-            # At distance 0 there is no direction to move in: the subgradient is 0.
-            slope = slope.div_(self.last).masked_fill_(self.last == 0, 0)
+            # By d / d² instead of 1 / d, because at distance 0 there is no direction to move in:
+            # the subgradient is 0. Comparing every distance with 0 would take ten times as long.
+            tiny = torch.finfo(self.square.dtype).tiny
+            slope = slope.mul_(self.last).div_(self.square.clamp_min_(tiny))
         by = 2 if self.squared else 1
         sums[0].weight[rows] += by * slope.sum(dim=1)
         sums[1].weight[columns] += by * slope.sum(dim=0)

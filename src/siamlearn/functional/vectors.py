@@ -4,6 +4,7 @@ Axes: b separate blocks, q queries, r references, d embedding dimensions.
 """
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -97,5 +98,7 @@ def square_distance(
     """
     # What is left between equal vectors is rounding, and less than this (Higham 2002, eq. 3.5).
     rounding = 4 * left.shape[-1] * torch.finfo(torch.float64).eps * left[..., -2:-1]
-    square = (left @ right.mT).float()
-    return square.masked_fill_(square <= rounding.float(), 0)
+    # Measured in powers of two not below it, which changes no digit, what is under 1 is rounding:
+    # one threshold for all takes a third of the time of comparing each with that of its row.
+    grain = rounding.clamp(min=1e-300).log2().ceil().exp2()
+    return F.threshold_((left / grain) @ right.mT, 1, 0).mul_(grain).float()
