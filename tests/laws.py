@@ -1,63 +1,39 @@
 """What every loss must do: each loss is listed once, each law once, and all meet.
 
-A new loss is added to ``LOSSES``, with the paper's own loops and, where there is one, its peer in
-pytorch-metric-learning; it then inherits every law below.
+A new loss is added to ``known``, with the paper's own loops and, where there is one, its peer in
+pytorch-metric-learning; it then inherits the laws below, and those of corners, modules,
+compilation and ranks in the files beside this one. A law that cannot hold for it is named there,
+with the reason.
 """
+
+import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import assume, given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from known import LOSSES
-from known.loss import Loss
+from known.trials import (
+    a_batch,
+    assert_same,
+    batches,
+    every_distance,
+    every_loss,
+    few,
+    value,
+    with_gradient,
+)
 from siamlearn.functional.blocks import accumulate
-from siamlearn.functional.distances import cosine, euclidean, squared_euclidean
-from siamlearn.functional.pairings import all_pairs
-from siamlearn.functional.pairs import Terms
-
-every_loss = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
-every_distance = pytest.mark.parametrize("distance", [cosine, euclidean, squared_euclidean])
-few = hypothesis_settings(max_examples=25)
-
-
-@st.composite
-def batches(draw, longest: int = 16) -> tuple[Tensor, Tensor]:
-    """Embeddings and labels; identities may have one picture, or be all there is."""
-    n = draw(st.integers(0, longest))
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**16)))
-    labels = torch.randint(draw(st.integers(1, 6)), (n,), generator=generator)
-    embeddings = torch.randn(n, 3, generator=generator, dtype=torch.float64)
-    return embeddings.requires_grad_(), labels
-
-
-def a_batch(n: int = 12, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
-    embeddings = torch.randn(n, 3, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
-    return embeddings.to(dtype).requires_grad_(), torch.arange(n) % 4
-
-
-def value(loss: Loss, embeddings: Tensor, labels: Tensor, **how: object) -> Tensor:
-    how = {"distance": loss.distance, "rows": len(labels), **how}
-    return all_pairs(loss.terms, embeddings, labels, **how).mean()
-
-
-def with_gradient(value: Tensor, embeddings: Tensor) -> tuple[Tensor, ...]:
-    return value, *torch.autograd.grad(value, embeddings, materialize_grads=True)
-
-
-def assert_same(one: tuple[Tensor, ...], other: tuple[Tensor, ...], within: float = 1e-10) -> None:
-    torch.testing.assert_close(one, other, rtol=within, atol=within)
-
-
-# --- The laws -------------------------------------------------------------------------------------
+from siamlearn.functional.pairs import Terms, between
 
 
 @every_loss
 @every_distance
 @few
-@given(batch=batches(), rows=st.integers(1, 16))
+@given(batch=batches(), rows=st.integers(1, 10))
 def test_blocks_change_neither_value_nor_gradient(loss, distance, batch, rows):
     embeddings, labels = batch
     whole = value(loss, embeddings, labels, distance=distance)
@@ -68,7 +44,7 @@ def test_blocks_change_neither_value_nor_gradient(loss, distance, batch, rows):
 
 @every_loss
 @few
-@given(batch=batches(), cut=st.integers(0, 16))
+@given(batch=batches(), cut=st.integers(0, 10))
 def test_terms_of_parts_of_the_rows_add_to_those_of_the_whole(loss, batch, cut):
     embeddings, labels = batch
     own = torch.arange(len(labels))
@@ -81,6 +57,33 @@ def test_terms_of_parts_of_the_rows_add_to_those_of_the_whole(loss, batch, cut):
     whole, parts = terms(slice(None)), terms(slice(cut)) + terms(slice(cut, None))
 
     assert_same((parts.total, parts.count), (whole.total, whole.count))
+
+
+@every_loss
+@every_distance
+@few
+@given(batch=batches(), seed=st.integers(0, 99))
+def test_the_slope_is_the_derivative_also_of_what_a_miner_leaves(loss, distance, batch, seed):
+    n = len(batch[1])
+    pairs = between(*batch, *batch, distance=distance, own=torch.arange(n))
+    chance = torch.rand(2, n, n, generator=torch.Generator().manual_seed(seed))
+    kept = pairs.keep(positive=chance[0] < 0.7, negative=chance[1] < 0.7)
+    here = kept.distance.detach().requires_grad_()
+    length = None if kept.length is None else kept.length.detach()
+
+    terms = loss.terms(replace(kept, distance=here, length=length))
+
+    # 0 · here: also where nothing was counted, and the total is a plain zero.
+    parts = [part + 0 * here.sum() for part in terms.total.flatten()]
+    found = [torch.autograd.grad(part, here, retain_graph=True)[0] for part in parts]
+    assert all(slope.isfinite().all() for slope in found)
+    if terms.slope is not None:
+        assert not terms.slope.requires_grad
+        assert (
+            terms.slope.untyped_storage().data_ptr() != here.untyped_storage().data_ptr() or not n
+        )
+        assert_same((terms.slope,), (torch.stack(found).reshape(terms.slope.shape),))
+        assert terms.slope.shape == terms.total.shape + here.shape
 
 
 @every_loss
@@ -98,27 +101,17 @@ def test_order_of_the_batch_does_not_matter(loss, batch, seed):
 
 
 @every_loss
+@few
 @given(
     batch=batches(),
-    names=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=6, max_size=6, unique=True),
+    names=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=4, max_size=4, unique=True),
 )
-@few
 def test_names_of_identities_do_not_matter(loss, batch, names):
     embeddings, labels = batch
 
     renamed = value(loss, embeddings, torch.tensor(names)[labels])
 
     assert_same((renamed,), (value(loss, embeddings, labels),), within=0)
-
-
-@every_loss
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
-def test_labels_may_be_any_whole_numbers(loss, dtype):
-    embeddings, labels = a_batch()
-
-    assert_same(
-        (value(loss, embeddings, labels.to(dtype)),), (value(loss, embeddings, labels),), within=0
-    )
 
 
 @every_loss
@@ -136,51 +129,8 @@ def test_rotating_all_embeddings_changes_nothing(loss, distance, batch, seed):
 
 
 @every_loss
-@pytest.mark.parametrize(("q", "r"), [(0, 0), (3, 0), (0, 3)])
-@pytest.mark.parametrize("rows", [None, 2])
-def test_an_empty_block_costs_nothing_with_finite_gradient(loss, q, r, rows):
-    queries, references = torch.ones(q, 2, requires_grad=True), torch.ones(r, 2, requires_grad=True)
-    names = torch.zeros(q, dtype=torch.int64), torch.zeros(r, dtype=torch.int64)
-    cost = accumulate(
-        loss.terms, queries, names[0], references, names[1], distance=loss.distance, rows=rows
-    ).mean()
-    cost.backward()
-
-    assert cost == 0
-    assert queries.grad.isfinite().all()
-    assert references.grad is None or references.grad.isfinite().all()
-
-
-@every_loss
-@every_distance
-@pytest.mark.parametrize("rows", [None, 2])
-@pytest.mark.parametrize(
-    ("embeddings", "labels"),
-    [
-        pytest.param([[1.0, 2.0]], [0], id="one picture"),
-        pytest.param([[1.0, 2.0], [0.0, 1.0], [3.0, 1.0]], [5, 5, 5], id="one identity"),
-        pytest.param([[1.0, 2.0], [0.0, 1.0], [3.0, 1.0]], [0, 1, 2], id="each its own"),
-        pytest.param([[1.0, 2.0]] * 4, [0, 0, 1, 1], id="all in one place"),
-        pytest.param([[0.0, 0.0]] * 4, [0, 0, 1, 1], id="all zero"),
-        pytest.param([[1e-30, 0.0], [0.0, 1e-30]] * 2, [0, 0, 1, 1], id="nearly zero"),
-        pytest.param([[1e9, 0.0], [0.0, 1e9]] * 2, [0, 0, 1, 1], id="huge"),
-    ],
-)
-def test_corner_cases_have_finite_values_and_gradients(loss, distance, rows, embeddings, labels):
-    embeddings = torch.tensor(embeddings, requires_grad=True)
-    # Also on the way there: who looks for a NaN of their own must not be stopped at ours.
-    with torch.autograd.set_detect_anomaly(True):
-        cost = value(loss, embeddings, torch.tensor(labels), distance=distance, rows=rows)
-        cost.backward()
-
-    assert cost.isfinite()
-    assert cost >= 0
-    assert embeddings.grad.isfinite().all()
-
-
-@every_loss
-@pytest.mark.parametrize("rows", [None, 5])
-def test_gradient_is_the_slope(loss, rows):
+@pytest.mark.parametrize("rows", [None, 5, 8])
+def test_gradient_is_that_of_small_steps(loss, rows):
     embeddings, labels = a_batch(8)
 
     assert torch.autograd.gradcheck(lambda x: value(loss, x, labels, rows=rows), embeddings)
@@ -189,7 +139,7 @@ def test_gradient_is_the_slope(loss, rows):
 @every_loss
 @every_distance
 @few
-@given(batch=batches(longest=8))
+@given(batch=batches(longest=7))
 def test_equals_the_loops_of_the_paper(loss, distance, batch):
     embeddings, labels = batch
     assume(len(labels) > 1)
@@ -218,75 +168,10 @@ def test_equals_pytorch_metric_learning(loss, batch):
     )
 
 
-@every_loss
-@every_distance
-@pytest.mark.parametrize("rows", [None, 5])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(loss, distance, rows, dtype):
-    embeddings, labels = a_batch(dtype=dtype)
-    wide = embeddings.detach().float().requires_grad_()
-    module = loss.module(distance=distance, rows=rows)
-    cost, gradient = with_gradient(module(embeddings, labels), embeddings)
-
-    assert cost.dtype == torch.float32
-    expected = with_gradient(module(wide, labels), wide)
-    torch.testing.assert_close(cost, expected[0])
-    torch.testing.assert_close(gradient, expected[1].to(dtype))
-
-
-@every_loss
-@every_distance
-@pytest.mark.parametrize("rows", [None, 5])
-def test_autocast_changes_nothing(loss, distance, rows):
-    embeddings, labels = a_batch(dtype=torch.float32)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = value(loss, embeddings, labels, distance=distance, rows=rows)
-
-    outside = value(loss, embeddings, labels, distance=distance, rows=rows)
-    torch.testing.assert_close(
-        with_gradient(inside, embeddings), with_gradient(outside, embeddings)
-    )
-
-
-@every_loss
-def test_layout_in_memory_does_not_matter(loss):
-    embeddings, labels = a_batch()
-    strewn = embeddings.detach().repeat_interleave(2, dim=1).T.contiguous().T[:, ::2]
-    assert not strewn.is_contiguous()
-
-    assert_same((value(loss, strewn, labels),), (value(loss, embeddings, labels),))
-
-
-@every_loss
-@pytest.mark.parametrize("rows", [None, 5])
-def test_a_nan_embedding_is_not_hidden(loss, rows):
-    embeddings, labels = a_batch()
-    embeddings.data[7, 1] = torch.nan
-
-    assert value(loss, embeddings, labels, rows=rows).isnan()
-
-
-@every_loss
-@few
-@given(batch=batches(), rows=st.none() | st.integers(1, 16))
-def test_the_module_is_the_function(loss, batch, rows):
-    embeddings, labels = batch
-
-    assert_same((loss.module(rows=rows)(embeddings, labels),), (value(loss, embeddings, labels),))
-
-
-@every_loss
-def test_references_are_compared_with_and_learn_too(loss):
-    embeddings, labels = a_batch(8)
-    references, names = a_batch(12)
-    queries_and_references = (embeddings, references)
-    everyone = accumulate(
-        loss.terms, embeddings, labels, references, names, distance=loss.distance
-    ).mean()
-    cost = loss.module(rows=3)(embeddings, labels, (references, names))
-
-    gradients = torch.autograd.grad(cost, queries_and_references)
-    assert_same(
-        (cost, *gradients), (everyone, *torch.autograd.grad(everyone, queries_and_references))
-    )
-    assert all(gradient.norm() > 0 for gradient in gradients)
+def test_whoever_is_exempt_from_a_law_names_it_and_says_why():
+    files = Path(__file__).parent.glob("laws*.py")
+    laws = {law for file in files for law in re.findall(r"def (test_\w+)\(loss", file.read_text())}
+    assert len(laws) > 20
+    for loss in LOSSES:
+        assert set(loss.exempt) <= laws, loss.name
+        assert all(len(reason) > 10 for reason in loss.exempt.values()), loss.name
