@@ -20,7 +20,19 @@ from siamlearn.fitting import Run, fit
 from siamlearn.functional.distances import cosine, euclidean, squared_euclidean
 from siamlearn.functional.pairings import adjacent_pairs, adjacent_triplets, all_pairs
 from siamlearn.gallery import Gallery, Match, Verdict
-from siamlearn.nn.losses import ContrastiveLoss, InfoNCELoss, PairLoss, SupConLoss, TripletLoss
+from siamlearn.nn.losses import (
+    BatchHardLoss,
+    ContrastiveLoss,
+    DecoupledLoss,
+    InfoNCELoss,
+    NCALoss,
+    NPairsLoss,
+    PairLoss,
+    SemiHardTripletLoss,
+    SoftTripletLoss,
+    SupConLoss,
+    TripletLoss,
+)
 from siamlearn.nn.nets import ConvBlock, EmbeddingNet, NetConfig
 from siamlearn.operating import OperatingPoint
 from siamlearn.train.callbacks import Callback, EarlyStopping
@@ -43,11 +55,13 @@ __all__ = [
     "ATTFaces",
     "Augment",
     "BalancedSampler",
+    "BatchHardLoss",
     "Callback",
     "Checkpoint",
     "CheckpointError",
     "ContrastiveLoss",
     "ConvBlock",
+    "DecoupledLoss",
     "DrawnFaces",
     "EarlyStopping",
     "EmbeddingNet",
@@ -61,6 +75,8 @@ __all__ = [
     "LogCSV",
     "LogLines",
     "Match",
+    "NCALoss",
+    "NPairsLoss",
     "NetConfig",
     "OperatingPoint",
     "PairLoss",
@@ -71,6 +87,8 @@ __all__ = [
     "RandomPositives",
     "Report",
     "Run",
+    "SemiHardTripletLoss",
+    "SoftTripletLoss",
     "Summary",
     "SupConLoss",
     "TensorBoard",

@@ -4,20 +4,62 @@ from functools import partial
 from itertools import product
 
 from pytorch_metric_learning import losses as peer_losses
+from pytorch_metric_learning import miners as peer_miners
+from pytorch_metric_learning import reducers as peer_reducers
 from torch import Tensor
 
 from known.loss import PLAIN, Loss, mean
 from siamlearn.functional import losses
 from siamlearn.functional.distances import euclidean
-from siamlearn.nn.losses import TripletLoss
+from siamlearn.nn.losses import (
+    BatchHardLoss,
+    SemiHardTripletLoss,
+    SoftTripletLoss,
+    TripletLoss,
+)
+
+
+def every_triplet(y: list[int]) -> list[tuple[int, int, int]]:
+    triplets = product(range(len(y)), repeat=3)
+    return [(a, p, n) for a, p, n in triplets if a != p and y[a] == y[p] and y[a] != y[n]]
 
 
 def triplet_loops(d: Tensor, y: list[int], margin: float) -> Tensor:
-    triplets = product(range(len(y)), repeat=3)
-    valid = [(a, p, n) for a, p, n in triplets if a != p and y[a] == y[p] and y[a] != y[n]]
-    costs = [d[a, p] - d[a, n] + margin for a, p, n in valid]
+    costs = [d[a, p] - d[a, n] + margin for a, p, n in every_triplet(y)]
     return mean([cost for cost in costs if cost > 0])
 
+
+def semi_hard_loops(d: Tensor, y: list[int], margin: float) -> Tensor:
+    semi_hard = [(a, p, n) for a, p, n in every_triplet(y) if d[a, n] > d[a, p]]
+    costs = [d[a, p] - d[a, n] + margin for a, p, n in semi_hard]
+    return mean([cost for cost in costs if cost > 0])
+
+
+def soft_loops(d: Tensor, y: list[int], margin: float) -> Tensor:
+    return mean([(d[a, p] - d[a, n] + margin).exp().log1p() for a, p, n in every_triplet(y)])
+
+
+def batch_hard_loops(d: Tensor, y: list[int], margin: float) -> Tensor:
+    costs = []
+    for a in range(len(y)):
+        near = [d[a, n] for n in range(len(y)) if y[n] != y[a]]
+        far = [d[a, p] for p in range(len(y)) if p != a and y[p] == y[a]]
+        if near and far:
+            costs.append((max(far) - min(near) + margin).clamp(min=0))
+    return mean(costs)
+
+
+def mined_peer(
+    embeddings: Tensor, labels: Tensor, miner: peer_miners.BaseMiner, **settings: object
+) -> Tensor:
+    """Its loss over the triplets that its miner finds; it would take all where there are none."""
+    found = miner(embeddings, labels)
+    if len(found[0]) == 0:
+        return 0 * embeddings.sum()
+    return peer_losses.TripletMarginLoss(distance=PLAIN, **settings)(embeddings, labels, found)
+
+
+MEAN = peer_reducers.MeanReducer()
 
 LOSSES = [
     Loss(
@@ -27,5 +69,44 @@ LOSSES = [
         distance=euclidean,
         loops=partial(triplet_loops, margin=0.3),
         peer=peer_losses.TripletMarginLoss(margin=0.3, distance=PLAIN),
+    ),
+    Loss(
+        name="semi_hard_triplet",
+        terms=partial(losses.semi_hard_triplet, margin=0.3),
+        module=partial(SemiHardTripletLoss, 0.3),
+        distance=euclidean,
+        loops=partial(semi_hard_loops, margin=0.3),
+        peer=partial(
+            mined_peer,
+            miner=peer_miners.TripletMarginMiner(
+                margin=0.3, type_of_triplets="semihard", distance=PLAIN
+            ),
+            margin=0.3,
+        ),
+        exempt={
+            "test_one_positive_and_one_negative_nearer_than_it_cost_something": (
+                "negatives nearer than the positive are left out on purpose"
+            )
+        },
+    ),
+    Loss(
+        name="soft_triplet",
+        terms=partial(losses.soft_triplet, margin=0.1),
+        module=partial(SoftTripletLoss, 0.1),
+        distance=euclidean,
+        loops=partial(soft_loops, margin=0.1),
+        peer=peer_losses.TripletMarginLoss(
+            margin=0.1, smooth_loss=True, distance=PLAIN, reducer=MEAN
+        ),
+    ),
+    Loss(
+        name="batch_hard",
+        terms=partial(losses.batch_hard, margin=0.5),
+        module=partial(BatchHardLoss, 0.5),
+        distance=euclidean,
+        loops=partial(batch_hard_loops, margin=0.5),
+        peer=partial(
+            mined_peer, miner=peer_miners.BatchHardMiner(distance=PLAIN), margin=0.5, reducer=MEAN
+        ),
     ),
 ]

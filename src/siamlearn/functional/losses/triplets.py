@@ -4,15 +4,28 @@ Every loss treats each row on its own, so that a block may be cut anywhere betwe
 without positives, or without negatives, costs what the paper's sum over none of them says:
 nothing, and its gradient is finite.
 
-Axes: q queries (anchors), r references.
+Fewer positives or negatives are the choice of a miner, before the loss: with the hardest of each
+left, :func:`triplet` is the loss of the hardest. What no mask of pairs can say has a function of
+its own: :func:`semi_hard_triplet`, where each positive has its own negatives, and
+:func:`batch_hard`, whose mean is over anchors.
+
+Axes: q queries (anchors), r references, k positives of a row at most, w of them at a time.
 """
+
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from siamlearn.functional.pairs import Pairs, Terms
 
-__all__ = ["triplet"]
+__all__ = ["batch_hard", "semi_hard_triplet", "soft_triplet", "triplet"]
+
+FEW = 64
+"""Up to so many positives a row it is faster to go through them than to sort the negatives."""
 
 
 def triplet(pairs: Pairs, *, margin: float = 0.2) -> Terms:
@@ -20,8 +33,10 @@ def triplet(pairs: Pairs, *, margin: float = 0.2) -> Terms:
 
     For a positive at distance p and a negative at distance n the loss is max(0, p - n + margin);
     the mean runs over the triplets whose loss is not zero. All q * r * r of them are summed
-    without being formed: with the negatives of a row sorted, those within reach of a positive
-    are a prefix of the row, and their sum is one look-up in a running sum.
+    without being formed. Where a row has few positives, each is held against all negatives in
+    turn. Where it has many, and on a GPU or under ``torch.compile``, where nobody counts them,
+    the negatives are sorted: those within reach of a positive are a prefix of the row, found by
+    one look-up.
 
     Args:
         margin: how much farther a negative shall be than a positive, in units of distance.
@@ -32,15 +47,205 @@ def triplet(pairs: Pairs, *, margin: float = 0.2) -> Terms:
         tensor(0.1000)
 
     Source:
-        Schroff, Kalenichenko, Philbin: FaceNet, CVPR 2015, sec. 3.1, on plain instead of squared
+        Schroff, Kalenichenko, Philbin: FaceNet, CVPR 2015, eq. 3, on plain instead of squared
         distances (pass ``squared_euclidean`` for those); the mean over non-zero triplets:
-        Hermans, Beyer, Leibe: In Defense of the Triplet Loss, arXiv:1703.07737, sec. 2.
+        Hermans, Beyer, Leibe: In Defense of the Triplet Loss, arXiv:1703.07737, sec. 2 ("batch
+        all"). Swapping anchor and positive, as Balntas et al. do, needs the distance of positive
+        and negative, which is in another row: see
+        :func:`~siamlearn.functional.swapping.swapped_triplets`.
+
+    When:
+        The order of distances matters, their size does not, and batches are large enough for the
+        non-zero triplets not to run out.
     """
-    nearest_first = pairs.distance.masked_fill(~pairs.negative, torch.inf).sort(dim=-1).values
-    running = F.pad(nearest_first.cumsum(dim=-1), (1, 0))
-    reach = pairs.distance + margin
-    within = torch.searchsorted(nearest_first.detach(), reach.detach())
-    loss = within * reach - running.gather(-1, within)
-    return Terms(
-        torch.where(pairs.positive, loss, 0).sum(), torch.where(pairs.positive, within, 0).sum()
-    )
+    return _hinges(pairs, margin, semi_hard=False)
+
+
+def semi_hard_triplet(pairs: Pairs, *, margin: float = 0.2) -> Terms:
+    """Push away the negatives that are farther than a positive, but not a margin farther.
+
+    For a positive at distance p and a negative at distance n with p < n < p + margin the loss is
+    p - n + margin; the mean runs over these triplets. Negatives nearer than the positive, from
+    which training may collapse to a single point, are left out.
+
+    Args:
+        margin: how much farther a negative shall be than a positive, in units of distance.
+
+    Example:
+        >>> same = torch.tensor([[True, False, False]])
+        >>> pairs = Pairs(torch.tensor([[0.5, 0.6, 0.4]]), same, ~same)
+        >>> semi_hard_triplet(pairs, margin=0.2).mean()
+        tensor(0.1000)
+
+    Source:
+        Schroff, Kalenichenko, Philbin: FaceNet, CVPR 2015, eq. 3 over the negatives of eq. 4 that
+        lie inside the margin; all of them, where the paper leaves open how it chooses one.
+
+    When:
+        Hard negatives are often wrong labels, or the first epochs collapse.
+    """
+    return _hinges(pairs, margin, semi_hard=True)
+
+
+def soft_triplet(pairs: Pairs, *, margin: float = 0.0) -> Terms:
+    """Push every negative away from every positive, the less the farther it is already.
+
+    For a positive at distance p and a negative at distance n the loss is
+    log(1 + e^(p - n + margin)), which is never zero; the mean runs over all triplets. Sorting
+    does not help here: it costs one exponential a triplet: q * r * k, with k the most
+    positives that a row has; on a GPU or under ``torch.compile``, where nobody counts them,
+    q * r * r. Memory grows as the block.
+
+    Args:
+        margin: how much farther a negative shall be for a loss of log 2, in units of distance.
+
+    Example:
+        >>> same = torch.tensor([[True, False, False]])
+        >>> soft_triplet(Pairs(torch.tensor([[0.5, 0.5, 0.5]]), same, ~same)).mean()
+        tensor(0.6931)
+
+    Source:
+        Hermans, Beyer, Leibe: In Defense of the Triplet Loss, arXiv:1703.07737, sec. 2 ("soft
+        margin"), over all triplets.
+
+    When:
+        As :func:`triplet`, where no margin suits and identities shall go on moving apart.
+    """
+    few = _most(pairs.positive)
+    where: Tensor | None = None
+    reach = (pairs.distance + margin).masked_fill(~pairs.positive, -torch.inf)
+    if few is not None:
+        reach, where = reach.topk(few, dim=-1, sorted=False)
+    away = pairs.distance.masked_fill(~pairs.negative, torch.inf)
+    q, r = pairs.distance.shape
+    together = 1 if few is not None else max(1, 2**24 // max(q * r, 1))
+    total, by_negative, by_positive = pairs.distance.new_zeros(q), torch.zeros_like(away), []
+    for some in torch.split(reach, together, dim=-1):
+        lack = some[:, :, None] - away[:, None, :]
+        # Beyond its threshold softplus is the identity; its usual 20 is too low for float64.
+        total = total + F.softplus(lack, threshold=40).sum(dim=(1, 2))
+        share = lack.detach().sigmoid()
+        by_negative -= share.sum(dim=1)
+        by_positive.append(share.sum(dim=2))
+    count = pairs.positive.sum(dim=-1) * pairs.negative.sum(dim=-1)
+    each = torch.cat(by_positive, dim=-1) if by_positive else reach.detach()
+    slope = by_negative + each if where is None else by_negative.scatter_add(-1, where, each)
+    return Terms(total.sum(), count.sum(), slope)
+
+
+def batch_hard(
+    pairs: Pairs,
+    *,
+    margin: float = 0.2,
+    penalty: Callable[[Tensor], Tensor] = torch.relu,
+) -> Terms:
+    """Push the nearest negative of an anchor a margin farther away than its farthest positive.
+
+    For the farthest positive at distance p and the nearest negative at distance n the loss of an
+    anchor is penalty(p - n + margin); the mean runs over all anchors that have both, also those
+    whose loss is zero.
+
+    Args:
+        margin: how much farther the negative shall be than the positive, in units of distance.
+        penalty: what is asked for being too near: ``torch.relu``, or
+            ``torch.nn.functional.softplus`` for the paper's soft margin, with ``margin=0``.
+
+    Example:
+        >>> same = torch.tensor([[True, True, False, False]])
+        >>> batch_hard(Pairs(torch.tensor([[0.1, 0.5, 0.6, 0.9]]), same, ~same)).mean()
+        tensor(0.1000)
+
+    Source:
+        Hermans, Beyer, Leibe: In Defense of the Triplet Loss, arXiv:1703.07737, eq. 5, as the mean
+        over anchors instead of their sum.
+
+    When:
+        Labels are clean, batches hold several pictures of each identity, and :func:`triplet` is
+        left with few triplets that are not zero.
+    """
+    distance = pairs.distance.detach()
+    farthest = pairs.distance.gather(-1, _highest(distance, pairs.positive))
+    nearest = pairs.distance.gather(-1, _highest(-distance, pairs.negative))
+    counted = pairs.positive.any(dim=-1) & pairs.negative.any(dim=-1)
+    cost = penalty(farthest - nearest + margin)
+    return Terms(torch.where(counted[:, None], cost, 0).sum(), counted.sum())
+
+
+def _highest(value: Float[Tensor, "q r"], mask: Bool[Tensor, "q r"]) -> Int[Tensor, "q k"]:
+    """Where in each row, of those in the mask; a NaN is highest. No column where there is none."""
+    one = min(1, value.shape[1])
+    return value.masked_fill(~mask, -torch.inf).topk(one, dim=-1).indices
+
+
+def _hinges(pairs: Pairs, margin: float, *, semi_hard: bool) -> Terms:
+    """The sum of max(0, p - n + margin) over triplets; semi-hard: over those with p < n alone."""
+    distance = pairs.distance.detach()
+    near = distance.masked_fill(~pairs.positive, -torch.inf)
+    away = distance.masked_fill(~pairs.negative, torch.inf)
+    few = _most(pairs.positive)
+    if few is not None and few <= FEW:
+        chosen = near.topk(few, dim=-1, sorted=False)
+        terms = _in_turn(*chosen, away, margin, semi_hard=semi_hard)
+    else:
+        terms = _by_sorting(distance, near, away, margin, semi_hard=semi_hard)
+    if not pairs.distance.requires_grad:
+        return terms
+    assert terms.slope is not None  # both ways know it
+    # The sum is linear in the distances as long as no triplet begins or ends to count.
+    linear = (terms.slope * pairs.distance).sum()
+    return replace(terms, total=terms.total + (linear - linear.detach()))
+
+
+def _in_turn(
+    near: Float[Tensor, "q k"],
+    where: Int[Tensor, "q k"],
+    away: Float[Tensor, "q r"],
+    margin: float,
+    *,
+    semi_hard: bool,
+) -> Terms:
+    """One positive of every row after the other, against all negatives."""
+    slope, lack = torch.zeros_like(away), torch.empty_like(away)
+    cost, count = torch.zeros_like(near), torch.zeros_like(near)
+    for k in range(near.shape[1]):
+        positive = near[:, k, None]
+        torch.sub(positive + margin, away, out=lack).relu_()
+        if semi_hard:
+            lack *= (away - positive).relu_().sign_()
+        cost[:, k] = lack.sum(dim=-1)
+        count[:, k] = lack.sign_().sum(dim=-1)
+        slope -= lack
+    slope.scatter_add_(-1, where, count)
+    return Terms(cost.sum(), count.long().sum(), slope)
+
+
+def _by_sorting(
+    distance: Float[Tensor, "q r"],
+    near: Float[Tensor, "q r"],
+    away: Float[Tensor, "q r"],
+    margin: float,
+    *,
+    semi_hard: bool,
+) -> Terms:
+    """All positives of a row at once: the negatives that one meets stand together once sorted."""
+    nearest_first, order = away.sort(dim=-1)
+    end = torch.searchsorted(nearest_first, near + margin)
+    start = torch.zeros_like(end)
+    if semi_hard:
+        start = torch.minimum(torch.searchsorted(nearest_first, near, right=True), end)
+    met = (end - start).to(away.dtype)
+    # How many positives meet a negative: those that begin at it or before, less those that ended.
+    one = torch.ones_like(away)
+    begun = F.pad(torch.zeros_like(away), (0, 1)).scatter_add_(-1, start, one)
+    meeting = begun.scatter_add_(-1, end, -one).cumsum(dim=-1)[:, :-1]
+    slope = met.scatter_add(-1, order, -meeting)
+    # A sum of p - n + margin is as many times each distance as its slope says.
+    cost = (slope * distance).sum(dim=-1) + margin * met.sum(dim=-1)
+    return Terms(cost.clamp(min=0).sum(), (end - start).sum(), slope)
+
+
+def _most(mask: Bool[Tensor, "q r"]) -> int | None:
+    """The most that a row has, where reading it costs nothing; None where it would cost a wait."""
+    if torch.compiler.is_compiling() or mask.device.type != "cpu":
+        return None
+    return int(mask.sum(dim=-1).max()) if mask.numel() else 0

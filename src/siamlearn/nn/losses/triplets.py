@@ -1,7 +1,11 @@
 """Losses of triplets (what they compute: ``functional.losses``)."""
 
+import math
+from collections.abc import Callable
 from typing import final
 
+import torch
+from torch import Tensor
 from typing_extensions import Unpack
 
 from siamlearn.functional import losses
@@ -9,7 +13,7 @@ from siamlearn.functional.distances import euclidean
 from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.nn.losses.pair_loss import Choices, PairLoss, above_zero
 
-__all__ = ["TripletLoss"]
+__all__ = ["BatchHardLoss", "SemiHardTripletLoss", "SoftTripletLoss", "TripletLoss"]
 
 
 @final
@@ -44,3 +48,120 @@ class TripletLoss(PairLoss):
     def terms(self, pairs: Pairs) -> Terms:
         """Sums and counts of the loss over one block of pairs."""
         return losses.triplet(pairs, margin=self.margin)
+
+
+@final
+class SemiHardTripletLoss(PairLoss):
+    """Push away the negatives that are farther than a positive, but not a margin farther.
+
+    See :func:`siamlearn.functional.losses.semi_hard_triplet`.
+
+    Args:
+        margin: how much farther a negative shall be than a positive.
+        choices: see :class:`PairLoss`.
+
+    Raises:
+        ValueError: where the margin is not above zero, or the pairing leaves no triplets.
+
+    Example:
+        >>> loss = SemiHardTripletLoss(margin=3.0)
+        >>> loss(torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([0, 0, 1]))
+        tensor(1.5000)
+    """
+
+    needs_rivals = True
+
+    def __init__(
+        self,
+        margin: float = 0.2,
+        **choices: Unpack[Choices],
+    ) -> None:
+        super().__init__(euclidean, **choices)
+        self.margin = above_zero("margin", margin, "else no negative is inside it")
+
+    def terms(self, pairs: Pairs) -> Terms:
+        """Sums and counts of the loss over one block of pairs."""
+        return losses.semi_hard_triplet(pairs, margin=self.margin)
+
+
+@final
+class SoftTripletLoss(PairLoss):
+    """Push every negative away from every positive, the less the farther it is already.
+
+    See :func:`siamlearn.functional.losses.soft_triplet`.
+
+    Args:
+        margin: how much farther a negative shall be for a loss of log 2.
+        choices: see :class:`PairLoss`.
+
+    Raises:
+        ValueError: where the margin is not finite, or the pairing leaves no triplets.
+
+    Example:
+        >>> loss = SoftTripletLoss()
+        >>> loss(torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([0, 0, 1]))
+        tensor(0.2201)
+    """
+
+    needs_rivals = True
+
+    def __init__(
+        self,
+        margin: float = 0.0,
+        **choices: Unpack[Choices],
+    ) -> None:
+        super().__init__(euclidean, **choices)
+        self.margin = _finite("margin", margin)
+
+    def terms(self, pairs: Pairs) -> Terms:
+        """Sums and counts of the loss over one block of pairs."""
+        return losses.soft_triplet(pairs, margin=self.margin)
+
+
+@final
+class BatchHardLoss(PairLoss):
+    """Push the nearest negative of an anchor a margin farther away than its farthest positive.
+
+    See :func:`siamlearn.functional.losses.batch_hard`.
+
+    Args:
+        margin: how much farther the negative shall be than the positive.
+        penalty: ``torch.relu``, or ``torch.nn.functional.softplus`` with ``margin=0``.
+        choices: see :class:`PairLoss`.
+
+    Raises:
+        ValueError: where the margin is not finite, or not above zero beside ``torch.relu``, or the
+            pairing leaves no triplets.
+
+    Example:
+        >>> loss = BatchHardLoss(margin=3.0)
+        >>> loss(torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([0, 0, 1]))
+        tensor(1.5000)
+    """
+
+    needs_rivals = True
+
+    def __init__(
+        self,
+        margin: float = 0.2,
+        *,
+        penalty: Callable[[Tensor], Tensor] = torch.relu,
+        **choices: Unpack[Choices],
+    ) -> None:
+        super().__init__(euclidean, **choices)
+        self.penalty = penalty
+        if penalty is torch.relu:
+            self.margin = above_zero("margin", margin, "else nothing pushes negatives apart")
+        else:
+            self.margin = _finite("margin", margin)
+
+    def terms(self, pairs: Pairs) -> Terms:
+        """Sums and counts of the loss over one block of pairs."""
+        return losses.batch_hard(pairs, margin=self.margin, penalty=self.penalty)
+
+
+def _finite(name: str, value: float) -> float:
+    if not math.isfinite(value):
+        msg = f"{name} must be finite, got {value}: it is added to distances"
+        raise ValueError(msg)
+    return value
