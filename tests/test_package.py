@@ -143,3 +143,9 @@ def test_heavy_libraries_stay_in_their_places():
             for library in {name.split(".")[0] for name in names} & set(places):
                 typing_only = library == "matplotlib" and place == "train"
                 assert place in places[library] or typing_only, f"{path} imports {library}"
+
+
+def test_only_one_file_knows_of_other_processes():
+    who = {path for path in FILES if "torch.distributed" in path.read_text(encoding="utf-8")}
+
+    assert who == {ROOT / "nn" / "ranks.py"}

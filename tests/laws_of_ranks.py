@@ -1,0 +1,44 @@
+"""What every loss must do on several ranks: as one process that holds the batch of all."""
+
+import pytest
+import torch
+
+from known.together import SIZES, Case, alone, of_every_choice, of_every_loss, outcomes
+from known.trials import assert_same, every_loss
+
+CHOICES = [name for name, case in of_every_choice().items() if not case.broken]
+
+
+def assert_ranks_equal_one_process(name: str, case: Case) -> None:
+    said, (cost, gradient, *learned) = outcomes()[name], alone(case)
+    # Each rank rounds its share of a gradient in half precision before they are added.
+    within = {} if case.dtype == torch.float64 else {"within": 1e-2}
+    for its_cost, *_ in said:  # what is logged is the loss of all
+        torch.testing.assert_close(its_cost, cost)
+    assert_same((torch.cat([own for _, own, *_ in said]),), (gradient,), **within)
+    shares = zip(*(shares for _, _, *shares in said), strict=True)
+    assert_same(tuple(sum(share) for share in shares), tuple(learned), **within)
+
+
+@every_loss
+@pytest.mark.parametrize("rows", [None, 8])
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_uneven_ranks_equal_one_process(loss, sizes, rows):
+    name = f"{loss.name} {sizes} {rows}"
+
+    assert_ranks_equal_one_process(name, of_every_loss()[name])
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_ranks_equal_one_process_with_every_choice(name):
+    assert_ranks_equal_one_process(name, of_every_choice()[name])
+
+
+def test_a_gather_that_forgets_the_gradient_would_be_found():
+    name = "a gather that forgets the gradient"
+    case = of_every_choice()[name]
+    (cost, *_), (expected, *_) = outcomes()[name][0], alone(case)
+
+    torch.testing.assert_close(cost, expected)
+    with pytest.raises(AssertionError, match="not close"):
+        assert_ranks_equal_one_process(name, case)
