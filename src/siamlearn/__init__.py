@@ -18,7 +18,7 @@ from siamlearn.embeddings import Embeddings, embed
 from siamlearn.evaluation import Report, evaluate
 from siamlearn.fitting import Run, fit
 from siamlearn.functional.distances import cosine, euclidean, squared_euclidean
-from siamlearn.functional.pairings import adjacent_pairs, adjacent_triplets, all_pairs
+from siamlearn.functional.pairings import adjacent_pairs, adjacent_triplets, all_pairs, two_towers
 from siamlearn.gallery import Gallery, Match, Verdict
 from siamlearn.nn.losses import (
     BatchHardLoss,
@@ -122,5 +122,6 @@ __all__ = [
     "rebuilt_split",
     "split_section",
     "squared_euclidean",
+    "two_towers",
     "write_config",
 ]

@@ -1,6 +1,19 @@
 """Metric-learning losses: pure functions from a block of pairs to its terms."""
 
-from siamlearn.functional.losses.pairwise import contrastive
+from siamlearn.functional.losses.pairwise import (
+    contrastive,
+    intra_pair_variance,
+    margin_based,
+    mean_distances,
+    sigmoid,
+    threshold_consistent,
+)
+from siamlearn.functional.losses.regularisers import (
+    centre_distance,
+    embedding_norm,
+    nearest_rival,
+    zero_mean,
+)
 from siamlearn.functional.losses.proxies import proxy_anchor, proxy_nca, soft_triple
 from siamlearn.functional.losses.ranking import (
     fast_ap,
@@ -22,12 +35,18 @@ from siamlearn.functional.losses.triplets import (
 
 __all__ = [
     "batch_hard",
+    "centre_distance",
     "contrastive",
     "decoupled",
+    "embedding_norm",
     "fast_ap",
     "info_nce",
+    "intra_pair_variance",
+    "margin_based",
+    "mean_distances",
     "n_pairs",
     "nca",
+    "nearest_rival",
     "pnp",
     "pnp_dq",
     "pnp_ds",
@@ -37,9 +56,12 @@ __all__ = [
     "proxy_anchor",
     "proxy_nca",
     "semi_hard_triplet",
+    "sigmoid",
     "smooth_ap",
     "soft_triple",
     "soft_triplet",
     "sup_con",
+    "threshold_consistent",
     "triplet",
+    "zero_mean",
 ]

@@ -4,6 +4,8 @@ Every loss treats each row on its own, so that a block may be cut anywhere betwe
 without positives, or without negatives, costs what the paper's sum over none of them says:
 nothing, and its gradient is finite.
 
+Each takes the temperature τ as a number, or as a tensor that learns.
+
 Axes: q queries (anchors), r references.
 """
 
@@ -12,16 +14,23 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from siamlearn.functional.losses.exponentials import log_sum_exp
 from siamlearn.functional.pairs import Pairs, Terms
 
-__all__ = ["info_nce", "sup_con"]
+__all__ = ["Temperature", "against_negatives", "decoupled", "info_nce", "n_pairs", "nca", "sup_con"]
+
+Temperature = float | Float[Tensor, ""]
+"""What distances are divided by: a number, or a tensor that learns."""
 
 
-def info_nce(pairs: Pairs, *, temperature: float = 0.07) -> Terms:
+def info_nce(pairs: Pairs, *, temperature: Temperature = 0.07) -> Terms:
     """Tell each positive from all negatives of its anchor; the mean runs over positives.
 
     For a positive at distance p the loss is -log(e^(-p/τ) / (e^(-p/τ) + Σ e^(-n/τ))), with the
     sum over the anchor's negatives at distances n. Other positives of the anchor do not compete.
+
+    When: pairs or views of the same thing, the more negatives the better. Over ``two_towers`` with
+    a learned temperature it is the loss of CLIP: the mean of both directions.
 
     Args:
         temperature: τ; distances are divided by it, so that a smaller one looks at nearer
@@ -35,21 +44,43 @@ def info_nce(pairs: Pairs, *, temperature: float = 0.07) -> Terms:
     Source:
         van den Oord, Li, Vinyals: Representation Learning with Contrastive Predictive Coding,
         arXiv:1807.03748, eq. 4; with labels and cosine distance it is the NT-Xent of Chen et al.:
-        A Simple Framework for Contrastive Learning, arXiv:2002.05709, eq. 1.
+        A Simple Framework for Contrastive Learning, arXiv:2002.05709, eq. 1. Two towers: Radford
+        et al.: Learning Transferable Visual Models From Natural Language Supervision,
+        arXiv:2103.00020, fig. 3.
     """
     logits = -pairs.distance / temperature
-    rivals = _masked_logsumexp(logits, pairs.negative)
+    total, slope = against_negatives(logits, pairs.positive, pairs.negative)
+    return Terms(total, pairs.positive.sum(), _by_distance(slope, temperature))
+
+
+def against_negatives(
+    logits: Float[Tensor, "q r"], positive: Bool[Tensor, "q r"], negative: Bool[Tensor, "q r"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, "q r"]]:
+    """Sum of -log(e^p / (e^p + Σ e^n)) over all positives p, and its slope by the logits.
+
+    The sum within is over the negatives n of the same row.
+
+    Example:
+        >>> same = torch.tensor([[True, False]])
+        >>> against_negatives(torch.zeros(1, 2), same, ~same)
+        (tensor(0.6931), tensor([[-0.5000,  0.5000]]))
+    """
+    rivals = log_sum_exp(logits, negative)
+    lack = rivals.log[:, None] - logits
     # Beyond its threshold softplus is the identity; its usual 20 is too low for float64.
-    loss = F.softplus(rivals[:, None] - logits, threshold=40)
-    return Terms(torch.where(pairs.positive, loss, 0).sum(), pairs.positive.sum())
+    total = torch.where(positive, F.softplus(lack, threshold=40), 0).sum()
+    pull = torch.where(positive, lack.detach().sigmoid(), 0)
+    return total, rivals.weigh(pull.sum(dim=1)).sub_(pull)
 
 
-def sup_con(pairs: Pairs, *, temperature: float = 0.07) -> Terms:
+def sup_con(pairs: Pairs, *, temperature: Temperature = 0.07) -> Terms:
     """Tell each positive from all others of its anchor, positives too; the mean is over anchors.
 
     The loss of an anchor is the mean over its positives at distances p of
     -log(e^(-p/τ) / Σ e^(-a/τ)), with the sum over all its pairs, positive and negative, at
     distances a. Anchors without positives are left out.
+
+    When: labelled batches with several pictures an identity; a strong first choice.
 
     Args:
         temperature: τ; distances are divided by it, so that a smaller one looks at nearer
@@ -65,17 +96,107 @@ def sup_con(pairs: Pairs, *, temperature: float = 0.07) -> Terms:
         mean over anchors instead of their sum; on 1 - cosine, which changes nothing.
     """
     logits = -pairs.distance / temperature
-    everyone = _masked_logsumexp(logits, pairs.positive | pairs.negative)
-    positives = pairs.positive.sum(dim=-1)
-    pulled = torch.where(pairs.positive, logits, 0).sum(dim=-1) / positives.clamp(min=1)
+    everyone = log_sum_exp(logits, pairs.positive | pairs.negative)
+    positives = pairs.positive.sum(dim=1)
     counted = positives > 0
-    return Terms(torch.where(counted, everyone - pulled, 0).sum(), counted.sum())
+    share = counted / positives.clamp(min=1).to(logits.dtype)
+    pulled = torch.where(pairs.positive, logits, 0).sum(dim=1) * share
+    total = torch.where(counted, everyone.log - pulled, 0).sum()
+    slope = everyone.weigh(counted.to(logits.dtype))
+    slope.sub_(torch.where(pairs.positive, share[:, None], 0))
+    return Terms(total, counted.sum(), _by_distance(slope, temperature))
 
 
-def _masked_logsumexp(
-    logits: Float[Tensor, "q r"], mask: Bool[Tensor, "q r"]
-) -> Float[Tensor, " q"]:
-    """Logsumexp of each row over the masked entries; very low, but finite, where none is."""
-    # With -inf instead, the slope of an empty row would be NaN until the mask drops it, and
-    # anomaly detection would stop there.
-    return logits.masked_fill(~mask, torch.finfo(logits.dtype).min).logsumexp(dim=-1)
+def decoupled(pairs: Pairs, *, temperature: Temperature = 0.07) -> Terms:
+    """InfoNCE whose positive does not compete with itself; the mean runs over positives.
+
+    For a positive at distance p the loss is p/τ + log Σ e^(-n/τ), with the sum over the anchor's
+    negatives at distances n, and not over the positive. So a positive pulls as strongly in a
+    small batch as in a large one, and one that is close already pulls on. The loss has no lower
+    bound: it is often below zero. An anchor without negatives is pulled to its positives alone.
+
+    When: as :func:`info_nce`, where batches are small.
+
+    Args:
+        temperature: τ; distances are divided by it, so that a smaller one looks at nearer
+            negatives.
+
+    Example:
+        >>> same = torch.tensor([[True, False]])
+        >>> decoupled(Pairs(torch.tensor([[0.5, 2.0]]), same, ~same), temperature=1.0).mean()
+        tensor(-1.5000)
+
+    Source:
+        Yeh et al.: Decoupled Contrastive Learning, ECCV 2022, arXiv:2110.06848, L_DC of sec. 3;
+        for any number of positives, and without the weights of its variant DCLW.
+    """
+    logits = -pairs.distance / temperature
+    rivals = log_sum_exp(logits, pairs.negative)
+    positives = pairs.positive.sum(dim=1)
+    pushed = rivals.log.where(pairs.negative.any(dim=1), 0) * positives
+    total = pushed.sum() - torch.where(pairs.positive, logits, 0).sum()
+    slope = rivals.weigh(positives.to(logits.dtype)).sub_(pairs.positive.to(logits.dtype))
+    return Terms(total, positives.sum(), _by_distance(slope, temperature))
+
+
+def nca(pairs: Pairs, *, temperature: Temperature = 1.0) -> Terms:
+    """Make it likely that an anchor picks one of its positives; the mean is over anchors.
+
+    An anchor picks another at distance a with a chance in proportion to e^(-a/τ). The loss is
+    -log(Σ e^(-p/τ) / Σ e^(-a/τ)): the sum over its positives at distances p, by that over all its
+    pairs. One near positive is enough; the others may stay where they are. Anchors without
+    positives are left out.
+
+    When: identities that look like several things, such as a face from the front and the side.
+
+    Args:
+        temperature: τ, in units of distance; the paper has none, and squared distances.
+
+    Example:
+        >>> same = torch.tensor([[True, True, False]])
+        >>> nca(Pairs(torch.tensor([[0.5, 0.5, 0.5]]), same, ~same)).mean()
+        tensor(0.4055)
+
+    Source:
+        Goldberger, Roweis, Hinton, Salakhutdinov: Neighbourhood Components Analysis, NIPS 2004,
+        eq. 1, 2 and 6 (the logarithms of the chances, not the chances), as a mean.
+    """
+    logits = -pairs.distance / temperature
+    positive, negative = (log_sum_exp(logits, mask) for mask in (pairs.positive, pairs.negative))
+    counted = pairs.positive.any(dim=1)
+    lack = torch.where(counted, negative.log - positive.log, 0)
+    total = torch.where(counted, F.softplus(lack, threshold=40), 0).sum()
+    push = torch.where(counted, lack.detach().sigmoid(), 0)
+    slope = negative.weigh(push).sub_(positive.weigh(push))
+    return Terms(total, counted.sum(), _by_distance(slope, temperature))
+
+
+def n_pairs(pairs: Pairs) -> Terms:
+    """Tell each positive from all negatives by inner products; the mean runs over positives.
+
+    For an anchor f, its positive f⁺ and its negatives fₙ the loss is
+    log(1 + Σ exp(f·fₙ - f·f⁺)): :func:`info_nce` at temperature 1, meant for the distance
+    :func:`~siamlearn.functional.inner_product.negative_inner_product`. The paper draws two
+    pictures an identity and compares the first with the second ones: that is ``two_towers``, here
+    in both directions.
+
+    When: lengths of embeddings shall say something too, else :func:`info_nce`. Keep them from
+    growing: the paper adds their squares, as another term of the sum of losses.
+
+    Example:
+        >>> same = torch.tensor([[True, False]])
+        >>> n_pairs(Pairs(torch.tensor([[-2.0, -2.0]]), same, ~same)).mean()
+        tensor(0.6931)
+
+    Source:
+        Sohn: Improved Deep Metric Learning with Multi-class N-pair Loss Objective, NIPS 2016,
+        L_N-pair-mc of sec. 3.2; for any number of positives.
+    """
+    return info_nce(pairs, temperature=1.0)
+
+
+def _by_distance(
+    by_logits: Float[Tensor, "q r"], temperature: Temperature
+) -> Float[Tensor, "q r"] | None:
+    """The slope by the distances; none where the temperature learns, which autograd must see."""
+    return None if isinstance(temperature, Tensor) else by_logits.mul_(-1 / temperature)

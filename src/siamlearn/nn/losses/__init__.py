@@ -1,10 +1,24 @@
 """Losses as modules: a choice of pairs, of distance and of miner around a pure function."""
 
 from siamlearn.nn.losses.pair_loss import Miner, PairLoss
-from siamlearn.nn.losses.pairwise import ContrastiveLoss
+from siamlearn.nn.losses.pairwise import (
+    ContrastiveLoss,
+    IntraPairVarianceLoss,
+    MarginLoss,
+    SigmoidLoss,
+    ThresholdConsistentLoss,
+)
+from siamlearn.nn.losses.regularisers import (
+    CentreLoss,
+    EmbeddingNorm,
+    RegularFace,
+    Regulariser,
+    ZeroMean,
+)
 from siamlearn.nn.losses.proxies import ProxyAnchorLoss, ProxyNCALoss, SoftTripleLoss, swapped
 from siamlearn.nn.losses.ranking import FastAPLoss, HistogramLoss, PNPLoss, SmoothAPLoss
 from siamlearn.nn.losses.softmax import DecoupledLoss, InfoNCELoss, NCALoss, NPairsLoss, SupConLoss
+from siamlearn.nn.losses.sums import Summand, SumLoss
 from siamlearn.nn.losses.triplets import (
     BatchHardLoss,
     SemiHardTripletLoss,
@@ -14,11 +28,15 @@ from siamlearn.nn.losses.triplets import (
 
 __all__ = [
     "BatchHardLoss",
+    "CentreLoss",
     "ContrastiveLoss",
     "DecoupledLoss",
+    "EmbeddingNorm",
     "FastAPLoss",
     "HistogramLoss",
     "InfoNCELoss",
+    "IntraPairVarianceLoss",
+    "MarginLoss",
     "Miner",
     "NCALoss",
     "NPairsLoss",
@@ -26,11 +44,18 @@ __all__ = [
     "PairLoss",
     "ProxyAnchorLoss",
     "ProxyNCALoss",
+    "RegularFace",
+    "Regulariser",
     "SemiHardTripletLoss",
+    "SigmoidLoss",
     "SmoothAPLoss",
     "SoftTripleLoss",
     "SoftTripletLoss",
+    "SumLoss",
+    "Summand",
     "SupConLoss",
+    "ThresholdConsistentLoss",
     "TripletLoss",
+    "ZeroMean",
     "swapped",
 ]

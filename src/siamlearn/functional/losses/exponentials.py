@@ -1,0 +1,89 @@
+"""Sums of exponentials over a part of each row: what the softmax losses are made of.
+
+Axes: q queries (anchors), r references.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+__all__ = ["RowSum", "log_sum_exp"]
+
+
+class RowSum(NamedTuple):
+    """The logarithm of a sum of exponentials, and what each entry has of the sum.
+
+    Attributes:
+        log: of each row; very low, but finite, where nothing is chosen.
+        parts: the exponentials, each row divided by that of its largest entry; 0 where an entry
+            is not chosen. A tensor of its own, which may be written into; it has no gradient.
+        whole: the sum of the parts of each row; 1 where nothing is chosen. It has no gradient.
+
+    Example:
+        >>> RowSum(torch.zeros(1), torch.ones(1, 1), torch.ones(1)).log
+        tensor([0.])
+    """
+
+    log: Float[Tensor, " q"]
+    parts: Float[Tensor, "q r"]
+    whole: Float[Tensor, " q"]
+
+    def weigh(self, rows: Float[Tensor, " q"]) -> Float[Tensor, "q r"]:
+        """Divide a number a row among its entries, as the gradient of ``log`` does.
+
+        The parts are overwritten by it.
+        """
+        return self.parts.mul_((rows / self.whole)[:, None])
+
+
+def log_sum_exp(logits: Float[Tensor, "q r"], mask: Bool[Tensor, "q r"]) -> RowSum:
+    """Logarithm of the sum of the exponentials of the chosen entries of each row.
+
+    No gap is too large for it: the largest chosen entry of a row is taken out first.
+
+    Example:
+        >>> logits, mask = torch.tensor([[0.0, 0.0, 7.0]]), torch.tensor([[True, True, False]])
+        >>> total = log_sum_exp(logits, mask)
+        >>> total.log, total.weigh(torch.ones(1))
+        (tensor([0.6931]), tensor([[0.5000, 0.5000, 0.0000]]))
+    """
+    log, parts, whole = _LogSumExp.apply(logits, mask)
+    return RowSum(log, parts, whole)
+
+
+class _LogSumExp(torch.autograd.Function):
+    """In place on one new tensor going forward; plain torch going back, and twice if need be."""
+
+    @staticmethod
+    def forward(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        lowest = torch.finfo(logits.dtype).min / 4
+        if not logits.shape[1]:
+            return (
+                logits.new_full(mask.shape[:1], lowest),
+                logits.clone(),
+                logits.new_ones(len(logits)),
+            )
+        parts = torch.where(mask, logits, -torch.inf)
+        largest = parts.amax(dim=1)
+        nothing = largest == -torch.inf
+        largest = largest.masked_fill(nothing, 0)
+        whole = parts.sub_(largest[:, None]).exp_().sum(dim=1).masked_fill(nothing, 1)
+        log = (whole.log() + largest).masked_fill(nothing, lowest)
+        return log, parts, whole
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None, *_: Any) -> tuple[Tensor | None, None]:
+        if gradient is None:
+            return None, None
+        logits, mask = ctx.saved_tensors
+        # With -inf instead, an empty row would be NaN until the mask drops it.
+        low = logits.masked_fill(~mask, torch.finfo(logits.dtype).min / 4)
+        return gradient[:, None] * low.softmax(dim=1).masked_fill(~mask, 0), None
