@@ -8,12 +8,6 @@ from siamlearn.functional.losses.pairwise import (
     sigmoid,
     threshold_consistent,
 )
-from siamlearn.functional.losses.regularisers import (
-    centre_distance,
-    embedding_norm,
-    nearest_rival,
-    zero_mean,
-)
 from siamlearn.functional.losses.proxies import proxy_anchor, proxy_nca, soft_triple
 from siamlearn.functional.losses.ranking import (
     fast_ap,
@@ -24,6 +18,12 @@ from siamlearn.functional.losses.ranking import (
     pnp_iu,
     pnp_o,
     smooth_ap,
+)
+from siamlearn.functional.losses.regularisers import (
+    centre_distance,
+    embedding_norm,
+    nearest_rival,
+    zero_mean,
 )
 from siamlearn.functional.losses.softmax import decoupled, info_nce, n_pairs, nca, sup_con
 from siamlearn.functional.losses.triplets import (

@@ -8,6 +8,8 @@ from siamlearn.nn.losses.pairwise import (
     SigmoidLoss,
     ThresholdConsistentLoss,
 )
+from siamlearn.nn.losses.proxies import ProxyAnchorLoss, ProxyNCALoss, SoftTripleLoss, swapped
+from siamlearn.nn.losses.ranking import FastAPLoss, HistogramLoss, PNPLoss, SmoothAPLoss
 from siamlearn.nn.losses.regularisers import (
     CentreLoss,
     EmbeddingNorm,
@@ -15,10 +17,8 @@ from siamlearn.nn.losses.regularisers import (
     Regulariser,
     ZeroMean,
 )
-from siamlearn.nn.losses.proxies import ProxyAnchorLoss, ProxyNCALoss, SoftTripleLoss, swapped
-from siamlearn.nn.losses.ranking import FastAPLoss, HistogramLoss, PNPLoss, SmoothAPLoss
 from siamlearn.nn.losses.softmax import DecoupledLoss, InfoNCELoss, NCALoss, NPairsLoss, SupConLoss
-from siamlearn.nn.losses.sums import Summand, SumLoss
+from siamlearn.nn.losses.sums import SumLoss, Summand
 from siamlearn.nn.losses.triplets import (
     BatchHardLoss,
     SemiHardTripletLoss,
