@@ -14,9 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from siamlearn.functional.distances import euclidean
 from siamlearn.functional.pairs import Pairs
+from siamlearn.functional.vectors import unit
 
-__all__ = ["nearest_centre", "soft_centres"]
+__all__ = ["centre_merging", "nearest_centre", "soft_centres"]
 
 
 def nearest_centre(pairs: Pairs, *, centres: int) -> Pairs:
@@ -64,7 +66,7 @@ def soft_centres(pairs: Pairs, *, centres: int, temperature: float = 0.1) -> Pai
 
     Source:
         Qian et al.: SoftTriple Loss: Deep Metric Learning Without Triplet Sampling, ICCV 2019,
-        eq. 5 and the relaxed similarity above it, on 1 - cosine, which changes nothing.
+        sec. 3.3: the relaxed similarity, on 1 - cosine, which changes nothing.
     """
     if centres == 1:
         return pairs
@@ -74,6 +76,31 @@ def soft_centres(pairs: Pairs, *, centres: int, temperature: float = 0.1) -> Pai
         return (weight * distance).sum(dim=-1)
 
     return _by_class(pairs, centres, average)
+
+
+def centre_merging(vectors: Float[Tensor, "r d"], *, centres: int) -> Float[Tensor, ""]:
+    """How far apart the centres of a class are, on average over classes: to be made small.
+
+    Half the mean length of w - v over the pairs of centres of one class, with unit vectors w and
+    v. As a length, not its square, it draws centres together until they meet, so that a class
+    keeps as many as it needs.
+
+    Args:
+        vectors: class by class, the centres of each side by side.
+        centres: of each class, two at least.
+
+    Example:
+        >>> vectors = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+        >>> centre_merging(vectors, centres=2)
+        tensor(0.5000)
+
+    Source:
+        Qian et al.: SoftTriple Loss: Deep Metric Learning Without Triplet Sampling, ICCV 2019,
+        sec. 3.4, with its factor 1 / (C K (K - 1)) and without its weight tau.
+    """
+    each = unit(vectors).reshape(-1, centres, vectors.shape[-1])
+    # Each pair is in it twice, and each centre with itself, at 0.
+    return euclidean(each, each).sum() / (2 * len(vectors) * (centres - 1))
 
 
 def _by_class(

@@ -5,16 +5,16 @@ d embedding dimensions, r references.
 """
 
 import math
-from typing import final
+from typing import Any, final
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from siamlearn.functional.pairings import References
+from siamlearn.functional.pairings import References, itself
 
-__all__ = ["Proxies"]
+__all__ = ["Memory", "Proxies"]
 
 
 @final
@@ -163,6 +163,124 @@ class Proxies(nn.Module):
                     f"the proxies, got {strange[0].item()}; number the identities anew"
                 )
                 raise ValueError(msg)
+
+
+@final
+class Memory(nn.Module):
+    """The latest batches, to compare the next one with: many references that cost no forward pass.
+
+    A batch is written over the oldest entries, and then compared with all that is remembered, its
+    own newest copies included, of which no picture meets its own. What is remembered is constant:
+    a loss moves the batch alone. In evaluation mode nothing is written, and the batch is compared
+    with itself, since the pictures there may be of other people with the same labels.
+
+    All that is remembered is saved with the loss, so that a run that is resumed goes on as if it
+    had not been cut off. On several ranks, a loss of ours gathers the batches first, so that all
+    remember the same pictures in the same order. Two losses need two memories.
+
+    Args:
+        size: how many pictures are remembered; no batch may be larger.
+        warm_up: how many batches at first are compared with themselves alone, and not remembered,
+            since embeddings still change too fast.
+        dimensions: of the embeddings; those of the first batch if left out.
+
+    Raises:
+        ValueError: where a number is out of range, or a batch has more pictures than ``size``.
+
+    Example:
+        >>> memory = Memory(size=3)
+        >>> _ = memory(torch.tensor([[0.0], [1.0]]), torch.tensor([7, 8]))
+        >>> memory(torch.tensor([[2.0], [3.0]]), torch.tensor([9, 7]))
+        References(embeddings=tensor([[3.],
+                [1.],
+                [2.]]), labels=tensor([7, 8, 9]), own=tensor([2, 0]))
+
+    Source:
+        Wang et al.: Cross-Batch Memory for Embedding Learning, CVPR 2020, sec. 3.2; the batch in
+        the warm-up has a gradient on both sides.
+    """
+
+    def __init__(self, size: int, *, warm_up: int = 0, dimensions: int | None = None) -> None:
+        super().__init__()
+        if size < 1:
+            msg = f"size must be at least 1 picture, got {size}"
+            raise ValueError(msg)
+        if warm_up < 0:
+            msg = f"warm_up must be at least 0 batches, got {warm_up}"
+            raise ValueError(msg)
+        if dimensions is not None and dimensions < 1:
+            msg = f"dimensions must be at least 1, got {dimensions}"
+            raise ValueError(msg)
+        self.size, self.warm_up, self.dimensions = size, warm_up, dimensions
+        self.vectors: Tensor
+        self.labels: Tensor
+        self.pointer: Tensor
+        self.register_buffer("vectors", torch.zeros(size, dimensions or 0))
+        self.register_buffer("labels", torch.zeros(size, dtype=torch.int64))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+        self.filled: Tensor
+        self.warmed: Tensor
+        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("warmed", torch.zeros((), dtype=torch.int64))
+        # The same as numbers: reading a buffer would be waiting for the device.
+        self._filled = self._warmed = 0
+
+    def forward(
+        self, embeddings: Float[Tensor, "n d"], labels: Shaped[Tensor, "n *k"]
+    ) -> References:
+        """Remember a batch, and give what it is to be compared with."""
+        if not self.training:
+            return itself(embeddings, labels)
+        if self._warmed < self.warm_up:
+            self._warmed += 1
+            self.warmed.fill_(self._warmed)
+            return itself(embeddings, labels)
+        n = len(embeddings)
+        if n > self.size:
+            msg = f"a memory must hold a whole batch, got {n} pictures for size={self.size}"
+            raise ValueError(msg)
+        self._make_room(embeddings, labels)
+        own = (self.pointer + torch.arange(n, device=self.pointer.device)) % self.size
+        self.vectors.index_copy_(0, own, embeddings.detach().to(self.vectors.dtype))
+        self.labels.index_copy_(0, own, labels.to(self.labels.dtype))
+        self.pointer.add_(n).remainder_(self.size)
+        self._filled = min(self.size, self._filled + n)
+        self.filled.fill_(self._filled)
+        return References(self.vectors[: self._filled], self.labels[: self._filled], own)
+
+    def extra_repr(self) -> str:
+        """The settings, as they stand in ``repr``."""
+        return f"size={self.size}" + (f", warm_up={self.warm_up}" if self.warm_up else "")
+
+    def _make_room(self, embeddings: Tensor, labels: Tensor) -> None:
+        """Buffers of the kind of this batch, where they are not yet."""
+        size, d = self.size, embeddings.shape[1]
+        if self._filled == 0:
+            d = self.dimensions or d
+            kind = torch.promote_types(embeddings.dtype, torch.float32)
+            several = labels.dtype == torch.bool
+            self.pointer = self.pointer.to(embeddings.device)
+            self.vectors = embeddings.new_zeros(size, d, dtype=kind)
+            self.labels = labels.new_zeros(
+                (size, *labels.shape[1:]), dtype=torch.bool if several else torch.int64
+            )
+        if self.vectors.shape[1] != d or self.labels.shape[1:] != labels.shape[1:]:
+            msg = (
+                f"a memory of embeddings of shape {tuple(self.vectors.shape)} and labels of shape "
+                f"{tuple(self.labels.shape)} cannot take a batch of {tuple(embeddings.shape)} and "
+                f"{tuple(labels.shape)}"
+            )
+            raise ValueError(msg)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *how: Any) -> None:
+        for name in ("vectors", "labels"):
+            saved, ours = state_dict.get(prefix + name), getattr(self, name)
+            # What a batch looks like is known to who saved it; the rest is checked as usual.
+            known = ours.shape[1:] if name == "vectors" and self.dimensions else None
+            if saved is not None and len(saved) == self.size and known in (None, saved.shape[1:]):
+                setattr(self, name, torch.empty_like(saved, device=ours.device))
+        super()._load_from_state_dict(state_dict, prefix, *how)
+        self._filled, self._warmed = int(self.filled), int(self.warmed)
 
 
 def _scattered(number: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
