@@ -1,5 +1,10 @@
 """Metric-learning losses: pure functions from a block of pairs to its terms."""
 
+from siamlearn.functional.losses.classification import (
+    curricular_softmax,
+    normalised_softmax,
+    over_nearest_centres,
+)
 from siamlearn.functional.losses.pairwise import (
     contrastive,
     intra_pair_variance,
@@ -28,6 +33,7 @@ from siamlearn.functional.losses.regularisers import (
 from siamlearn.functional.losses.softmax import decoupled, info_nce, n_pairs, nca, sup_con
 from siamlearn.functional.losses.triplets import (
     batch_hard,
+    ranked_list,
     semi_hard_triplet,
     soft_triplet,
     triplet,
@@ -37,6 +43,7 @@ __all__ = [
     "batch_hard",
     "centre_distance",
     "contrastive",
+    "curricular_softmax",
     "decoupled",
     "embedding_norm",
     "fast_ap",
@@ -47,6 +54,8 @@ __all__ = [
     "n_pairs",
     "nca",
     "nearest_rival",
+    "normalised_softmax",
+    "over_nearest_centres",
     "pnp",
     "pnp_dq",
     "pnp_ds",
@@ -55,6 +64,7 @@ __all__ = [
     "pnp_o",
     "proxy_anchor",
     "proxy_nca",
+    "ranked_list",
     "semi_hard_triplet",
     "sigmoid",
     "smooth_ap",

@@ -1,0 +1,138 @@
+"""Losses of a picture beside classes: one reference, or several, stands for each identity.
+
+Every loss treats each row on its own, so that a block may be cut anywhere between rows. A row
+has one positive, its class; a row without costs nothing.
+
+Axes: q queries (pictures), c classes, k centres of each class.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from siamlearn.functional.losses.exponentials import log_sum_exp
+from siamlearn.functional.margins import angular_margin, curricular_margin, hard_negatives
+from siamlearn.functional.pairs import Pairs, Terms
+
+__all__ = ["curricular_softmax", "normalised_softmax", "over_nearest_centres"]
+
+
+def normalised_softmax(
+    pairs: Pairs,
+    *,
+    scale: float | Float[Tensor, "q 1"] = 20.0,
+    margin: Callable[[Pairs], Pairs] | None = None,
+) -> Terms:
+    """Tell the class of each picture from all others; the mean runs over pictures.
+
+    For a class at distance p and all others at distances n the loss is
+    -log(e^(-s p) / (e^(-s p) + Σ e^(-s n))), the cross-entropy of the softmax over classes. It is
+    :func:`~siamlearn.functional.losses.info_nce` of temperature 1/s where each row has but one
+    positive, which it makes use of.
+
+    When: identities are known, and each has a place of its own among the references: ``Proxies``.
+
+    Args:
+        scale: s, what cosines are multiplied by; one for all, or one for each row.
+        margin: what moves positives away, from what is known of their own row; it is shown a block
+            of one column, the positives.
+
+    Example:
+        >>> same = torch.tensor([[True, False]])
+        >>> normalised_softmax(Pairs(torch.tensor([[0.5, 0.5]]), same, ~same)).mean()
+        tensor(0.6931)
+
+    Source:
+        Wang et al.: NormFace, ACM MM 2017, eq. 4; Zhai, Wu: Classification is a Strong Baseline
+        for Deep Metric Learning, BMVC 2019, eq. 4, with s as one by its
+        temperature.
+    """
+    place = pairs.positive.to(torch.uint8).argmax(dim=-1, keepdim=True)
+    mine = replace(
+        pairs,
+        distance=pairs.distance.gather(1, place),
+        positive=pairs.positive.gather(1, place),
+        negative=pairs.negative.gather(1, place),
+    )
+    moved = mine if margin is None else margin(mine)
+    rivals = log_sum_exp(pairs.distance * -scale, pairs.negative)
+    lack = rivals.log[:, None] + moved.distance * scale
+    # Beyond its threshold softplus is the identity; its usual 20 is too low for float64.
+    total = torch.where(mine.positive, F.softplus(lack, threshold=40), 0).sum()
+    terms = Terms(total, mine.positive.sum())
+    if torch.compiler.is_compiling():
+        return terms  # autograd will be asked
+    with torch.no_grad():
+        pull = torch.where(mine.positive, lack.sigmoid(), 0) * scale
+        steepness = 1 if margin is None else _steepness(margin, mine)
+        slope = rivals.weigh(-pull[:, 0]).scatter_(1, place, pull * steepness)
+    return replace(terms, slope=slope)
+
+
+def curricular_softmax(
+    pairs: Pairs, *, progress: Float[Tensor, ""], margin: float = 0.5, scale: float = 64.0
+) -> Terms:
+    """The same, with an angular margin and hard negatives that count more and more.
+
+    Args:
+        progress: how far training has come; this and the margin are those of
+            :func:`~siamlearn.functional.margins.curricular_margin`.
+        scale: what cosines are multiplied by.
+
+    Example:
+        >>> same = torch.tensor([[True, False]])
+        >>> pairs = Pairs(torch.tensor([[0.5, 0.5]]), same, ~same)
+        >>> curricular_softmax(pairs, progress=torch.tensor(0.5), margin=0.0, scale=1.0).mean()
+        tensor(0.6931)
+
+    Source:
+        Huang et al.: CurricularFace, CVPR 2020, sec. 3.2.
+    """
+    whole = curricular_margin(pairs, progress=progress, margin=margin)
+    moved = replace(pairs, distance=torch.where(pairs.positive, pairs.distance, whole.distance))
+    terms = normalised_softmax(
+        moved, scale=scale, margin=lambda mine: angular_margin(mine, margin=margin)
+    )
+    if terms.slope is None:
+        return terms
+    with torch.no_grad():
+        steepness = progress + 2 * (1 - pairs.distance)
+        hard = hard_negatives(pairs, margin=margin)
+        return replace(terms, slope=terms.slope.mul_(torch.where(hard, steepness, 1)))
+
+
+def over_nearest_centres(loss: Callable[[Pairs], Terms], pairs: Pairs, *, centres: int) -> Terms:
+    """A loss over classes with several centres each: the nearest of them stands for its class.
+
+    Args:
+        centres: k, how many columns, side by side, belong to one class.
+
+    Example:
+        >>> same = torch.tensor([[True, True, False, False]])
+        >>> pairs = Pairs(torch.tensor([[0.5, 0.9, 0.7, 0.5]]), same, ~same)
+        >>> over_nearest_centres(normalised_softmax, pairs, centres=2).mean()
+        tensor(0.6931)
+
+    Source:
+        Deng et al.: Sub-center ArcFace, ECCV 2020, sec. 3.2.
+    """
+    near = pairs.distance.reshape(len(pairs.distance), -1, centres).min(dim=-1)
+    positive, negative = pairs.positive[:, ::centres], pairs.negative[:, ::centres]
+    terms = loss(replace(pairs, distance=near.values, positive=positive, negative=negative))
+    if terms.slope is None:
+        return terms
+    slope = terms.slope.new_zeros(*terms.slope.shape, centres)
+    slope.scatter_(-1, near.indices[..., None], terms.slope[..., None])
+    return replace(terms, slope=slope.flatten(1))
+
+
+def _steepness(margin: Callable[[Pairs], Pairs], pairs: Pairs) -> Float[Tensor, "q 1"]:
+    """The derivative of what a margin makes of distances, where each depends on its own alone."""
+    with torch.enable_grad():
+        leaf = pairs.distance.detach().requires_grad_()
+        moved = margin(replace(pairs, distance=leaf)).distance
+        return torch.autograd.grad(moved.sum(), leaf)[0]
