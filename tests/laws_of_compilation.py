@@ -1,0 +1,121 @@
+"""What every loss must do for the machine: be captured whole, and never wait for a number."""
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from known.compiled import TO_MACHINE_CODE, Compiled
+from known.trials import a_batch, a_module, assert_same, every_loss, with_gradient
+
+# What makes the machine wait for a number, or for how many there are.
+WAITING = {
+    "_local_scalar_dense",
+    "item",
+    "is_nonzero",
+    "equal",
+    "nonzero",
+    "masked_select",
+    "_unique",
+    "_unique2",
+    "unique_dim",
+    "unique_consecutive",
+    "bincount",
+}
+
+
+@cache
+def compiled() -> dict[str, Compiled]:
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "compiled")
+        run = [sys.executable, "-m", "known.compiled", str(file)]
+        done = subprocess.run(
+            run, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        return {name: Compiled(*said) for name, said in torch.load(file).items()}
+
+
+class Watch(TorchDispatchMode):
+    """Sees every operation, backward ones too, and remembers those that wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations, self.waited = 0, []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        indices = args[1] if name.startswith("index") and isinstance(args[1], list) else []
+        # Indexing by true and false counts the true ones.
+        choices = [one for one in indices if one is not None and one.dtype == torch.bool]
+        self.operations += 1
+        if name in WAITING or choices:
+            self.waited.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@every_loss
+def test_compilation_captures_the_whole_and_changes_nothing(loss):
+    one = compiled()[loss.name]
+
+    assert not one.error
+    assert_same(tuple(one.found), tuple(one.expected))
+    # Of each direction, the operations that were captured.
+    for captured in (one.forward, one.backward):
+        assert len(captured) > 3
+        assert not {name.split(".")[1] for name in captured if "." in name} & WAITING
+
+
+@pytest.mark.parametrize("name", TO_MACHINE_CODE)
+def test_compiled_to_machine_code_it_is_the_same(name):
+    one = compiled()[f"{name} to machine code"]
+
+    assert not one.error
+    assert_same(tuple(one.found), tuple(one.expected))
+
+
+@every_loss
+@pytest.mark.parametrize("rows", [None, 3, 8])
+def test_nothing_waits_for_a_number(loss, rows):
+    module, (embeddings, labels) = a_module(loss, rows=rows), a_batch(8)
+    with Watch() as watch:
+        with_gradient(module(embeddings, labels), embeddings, *module.parameters())
+
+    assert watch.operations > 10
+    assert watch.waited == []
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda x: x.sum().item(),
+        lambda x: x[x > 0],
+        lambda x: x.nonzero(),
+        lambda x: x.masked_select(x > 0),
+        lambda x: bool(x.any()),
+        lambda x: x.unique(),
+    ],
+)
+def test_whatever_waits_is_seen(wait):
+    with Watch() as watch:
+        wait(torch.arange(3))
+
+    assert watch.waited
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@every_loss
+def test_nothing_waits_for_the_device(loss):
+    module = a_module(loss, torch.float32).cuda()
+    embeddings, labels = (one.detach().cuda() for one in a_batch(64, torch.float32))
+    module(embeddings.requires_grad_(), labels).backward()  # what is made once may wait
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        module(embeddings, labels).backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
