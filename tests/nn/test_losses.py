@@ -109,7 +109,8 @@ def test_labels_must_be_whole_numbers(dtype):
 
 def test_repr_names_the_choices():
     assert repr(ContrastiveLoss(0.5)) == (
-        "ContrastiveLoss(distance=euclidean, pairing=all_pairs, margin=0.5)"
+        "ContrastiveLoss(distance=euclidean, pairing=all_pairs, margin=0.5, positive_margin=0.0, "
+        "squared=True, apart=False)"
     )
     assert repr(InfoNCELoss(0.1, distance=squared_euclidean, rows=64)) == (
         "InfoNCELoss(distance=squared_euclidean, pairing=all_pairs, rows=64, temperature=0.1)"

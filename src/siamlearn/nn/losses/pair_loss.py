@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import ClassVar, TypedDict
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from siamlearn.functional.distances import euclidean
 from siamlearn.functional.pairings import Pairing, References, adjacent_pairs, all_pairs, itself
 from siamlearn.functional.pairs import Distance, Pairs, Terms
+from siamlearn.nn.losses.sums import Summand
 from siamlearn.nn.ranks import Ranks, alone
 
 __all__ = ["Choices", "Miner", "PairLoss", "above_zero"]
@@ -37,7 +38,7 @@ class Choices(TypedDict, total=False):
     rows: int | None
 
 
-class PairLoss(nn.Module, ABC):
+class PairLoss(Summand, ABC):
     """A loss over the pairs of a batch: which pairs, how far apart, and what is wanted of them.
 
     A new loss is a subclass that says what is wanted, in :meth:`terms`. Losses may be added and
