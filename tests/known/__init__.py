@@ -1,5 +1,13 @@
 """Every loss, for the laws."""
 
-from known import pairwise, proxies, ranking, softmax, triplets
+from known import margins, pairwise, proxies, ranking, softmax, triplets, tuples
 
-LOSSES = [*pairwise.LOSSES, *triplets.LOSSES, *softmax.LOSSES, *ranking.LOSSES, *proxies.LOSSES]
+LOSSES = [
+    *pairwise.LOSSES,
+    *triplets.LOSSES,
+    *softmax.LOSSES,
+    *tuples.LOSSES,
+    *ranking.LOSSES,
+    *proxies.LOSSES,
+    *margins.LOSSES,
+]

@@ -38,19 +38,32 @@ from siamlearn.functional.losses.triplets import (
     soft_triplet,
     triplet,
 )
+from siamlearn.functional.losses.tuples import (
+    circle,
+    crowding,
+    generalised_lifted,
+    lifted_structure,
+    multi_similarity,
+    tuplet_margin,
+)
 
 __all__ = [
     "batch_hard",
     "centre_distance",
+    "circle",
     "contrastive",
+    "crowding",
     "curricular_softmax",
     "decoupled",
     "embedding_norm",
     "fast_ap",
+    "generalised_lifted",
     "info_nce",
     "intra_pair_variance",
+    "lifted_structure",
     "margin_based",
     "mean_distances",
+    "multi_similarity",
     "n_pairs",
     "nca",
     "nearest_rival",
@@ -73,5 +86,6 @@ __all__ = [
     "sup_con",
     "threshold_consistent",
     "triplet",
+    "tuplet_margin",
     "zero_mean",
 ]

@@ -40,12 +40,20 @@ from siamlearn.nn.losses.triplets import (
     SoftTripletLoss,
     TripletLoss,
 )
+from siamlearn.nn.losses.tuples import (
+    CircleLoss,
+    GeneralisedLiftedLoss,
+    LiftedStructureLoss,
+    MultiSimilarityLoss,
+    TupletMarginLoss,
+)
 
 __all__ = [
     "AdaFaceLoss",
     "ArcFaceLoss",
     "BatchHardLoss",
     "CentreLoss",
+    "CircleLoss",
     "ClassificationLoss",
     "CombinedMarginLoss",
     "ContrastiveLoss",
@@ -54,12 +62,15 @@ __all__ = [
     "DecoupledLoss",
     "EmbeddingNorm",
     "FastAPLoss",
+    "GeneralisedLiftedLoss",
     "HistogramLoss",
     "InfoNCELoss",
     "IntraPairVarianceLoss",
+    "LiftedStructureLoss",
     "MagFaceLoss",
     "MarginLoss",
     "Miner",
+    "MultiSimilarityLoss",
     "NCALoss",
     "NPairsLoss",
     "NormalisedSoftmaxLoss",
@@ -82,6 +93,7 @@ __all__ = [
     "SupConLoss",
     "ThresholdConsistentLoss",
     "TripletLoss",
+    "TupletMarginLoss",
     "ZeroMean",
     "swapped",
 ]

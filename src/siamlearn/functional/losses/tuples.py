@@ -1,0 +1,234 @@
+"""Losses of an anchor with all its positives and all its negatives at once.
+
+Every loss treats each row on its own, so that a block may be cut anywhere between rows. A row
+without positives, or without negatives, costs what the paper's sum over none of them says:
+nothing, and its gradient is finite. What is published for a similarity s is taken at s = 1 - d.
+
+Axes: q queries (anchors), r references.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from siamlearn.functional.losses.exponentials import log_sum_exp
+from siamlearn.functional.losses.softmax import against_negatives
+from siamlearn.functional.pairs import Pairs, Terms
+
+__all__ = [
+    "circle",
+    "crowding",
+    "generalised_lifted",
+    "lifted_structure",
+    "multi_similarity",
+    "tuplet_margin",
+]
+
+
+def multi_similarity(
+    pairs: Pairs, *, positive_scale: float = 2.0, negative_scale: float = 50.0, base: float = 1.0
+) -> Terms:
+    """Pull positives and push negatives, each by how far it stands out among its like.
+
+    With similarities s = 1 - d, the scales a and b and the base λ, the loss of an anchor is
+    log(1 + Σ e^(-a (s - λ))) / a over its positives and log(1 + Σ e^(b (s - λ))) / b over its
+    negatives; the mean is over all anchors.
+
+    When: labelled batches with several pictures an identity, on cosine, with
+    :func:`~siamlearn.functional.mining.multi_similarity_mining` as in the paper.
+
+    Args:
+        positive_scale: a (alpha of the paper): a larger one looks at farther positives.
+        negative_scale: b (beta of the paper): a larger one looks at nearer negatives.
+        base: λ, the similarity around which pairs begin to matter. The authors' program has 0.5.
+
+    Example:
+        >>> same = torch.tensor([[True, False]])
+        >>> pairs = Pairs(torch.tensor([[0.0, 0.0]]), same, ~same)
+        >>> multi_similarity(pairs, positive_scale=1.0, negative_scale=1.0).mean()
+        tensor(1.3863)
+
+    Source:
+        Wang, Han, Huang, Dong, Scott: Multi-Similarity Loss with General Pair Weighting for Deep
+        Metric Learning, CVPR 2019, arXiv:1904.06627, eq. 15.
+    """
+    apart = pairs.distance - (1 - base)
+    positive = log_sum_exp(positive_scale * apart, pairs.positive)
+    negative = log_sum_exp(-negative_scale * apart, pairs.negative)
+    costs = (
+        F.softplus(positive.log, threshold=40) / positive_scale
+        + F.softplus(negative.log, threshold=40) / negative_scale
+    )
+    slope = positive.weigh(positive.log.detach().sigmoid())
+    slope.sub_(negative.weigh(negative.log.detach().sigmoid()))
+    count = torch.full((), len(costs), device=costs.device)
+    return Terms(costs.sum(), count, slope)
+
+
+def circle(pairs: Pairs, *, relaxation: float = 0.25, scale: float = 256.0) -> Terms:
+    """Pull and push each pair the harder the farther it is from where it should be.
+
+    With similarities s = 1 - d, the relaxation m and the scale g, a positive has the logit
+    -g max(0, 1 + m - s) (s - 1 + m) and a negative g max(0, s + m) (s - m). The loss of an anchor
+    is log(1 + Σ e^positive Σ e^negative); the mean is over the anchors that have both. Positives
+    are to come nearer than m, negatives farther than 1 - m.
+
+    The factors in max(0, ·) are weights, and no gradient goes through them: so it says in the
+    paper, and so it is done by all. The gradient is therefore not the slope of the value.
+
+    When: faces (the defaults), on cosine; for finer differences the paper has m = 0.4, g = 80.
+
+    Args:
+        relaxation: m, a similarity: how far from the best a pair may stay.
+        scale: g (gamma of the paper): a larger one looks at the worst pairs alone.
+
+    Example:
+        >>> same = torch.tensor([[True, False]])
+        >>> pairs = Pairs(torch.tensor([[0.25, 0.75]]), same, ~same)
+        >>> circle(pairs, relaxation=0.25).mean()
+        tensor(0.6931)
+
+    Source:
+        Sun et al.: Circle Loss: A Unified Perspective of Pair Similarity Optimization, CVPR 2020,
+        arXiv:2002.10857, eq. 6, with the weights of eq. 5 and the margins of sec. 3.3.
+    """
+    off = torch.where(pairs.positive, pairs.distance, 1 - pairs.distance)
+    weight = (off.detach() + relaxation).relu_().mul_(scale)
+    logits = weight * (off - relaxation)
+    positive, negative = (log_sum_exp(logits, mask) for mask in (pairs.positive, pairs.negative))
+    counted = _with_both(pairs)
+    both = torch.where(counted, positive.log + negative.log, 0)
+    total = torch.where(counted, F.softplus(both, threshold=40), 0).sum()
+    pull = torch.where(counted, both.detach().sigmoid(), 0)
+    slope = positive.weigh(pull).sub_(negative.weigh(pull)).mul_(weight)
+    return Terms(total, counted.sum(), slope)
+
+
+def tuplet_margin(pairs: Pairs, *, slack: float = 0.1, scale: float = 64.0) -> Terms:
+    """Tell each positive from all negatives by angles, and leave positives some slack.
+
+    For a positive at the angle θp the loss is log(1 + Σ e^(s (cos θn - cos(θp - β)))), with the
+    sum over the anchor's negatives at angles θn; the mean runs over positives. A positive nearer
+    than the slack β is pushed back out to it: that keeps an identity from falling together.
+
+    When: identities that vary much, on cosine, the only distance that it has a meaning for.
+
+    Args:
+        slack: β, in radians.
+        scale: s: a larger one looks at nearer negatives.
+
+    Example:
+        >>> same = torch.tensor([[True, False]])
+        >>> tuplet_margin(Pairs(torch.tensor([[0.5, 0.5]]), same, ~same), slack=0.0).mean()
+        tensor(0.6931)
+
+    Source:
+        Yu, Tao: Deep Metric Learning with Tuplet Margin Loss, ICCV 2019, sec. 3.2; without its
+        term of intra-pair variance. Written without an arc cosine, which has no slope at 1; where
+        two embeddings are in one direction the gradient is that of no slack.
+    """
+    cosine = 1 - pairs.distance
+    square = pairs.distance * (2 - pairs.distance)
+    apart = square > 0
+    sine = torch.where(apart, square, 1).sqrt().where(apart, 0)
+    there, aside = math.cos(slack), math.sin(slack)
+    moved = torch.where(pairs.positive, there * cosine + aside * sine, cosine)
+    total, slope = against_negatives(scale * moved, pairs.positive, pairs.negative)
+    rising = (cosine.detach() / sine.detach()).masked_fill_(~apart, 0).mul_(aside).sub_(there)
+    slope.mul_(torch.where(pairs.positive, rising, -1).mul_(scale))
+    return Terms(total, pairs.positive.sum(), slope)
+
+
+def lifted_structure(
+    pairs: Pairs, *, rivals: Float[Tensor, " r"] | None = None, margin: float = 1.0
+) -> Terms:
+    """Bring each positive pair closer than all negatives of both its ends.
+
+    For a positive pair (i, j) at distance d the loss is max(0, J)² / 2, with
+    J = d + log(Σ e^(m - n) + Σ e^(m - k)): over the distances n of i to its negatives, and k of j
+    to those of j. The mean runs over positive pairs.
+
+    What concerns j is not in the row of i, and comes as ``rivals``. For the value that is all. The
+    gradient takes the part of i twice and that of j not at all, which is the same: for it comes
+    again as (j, i), where both rows are taken, and as long as each positive is one of the other.
+
+    Without rivals the negatives of the anchor alone are taken: for references that are not
+    themselves anchors.
+
+    When: batches of two or more pictures an identity; :func:`generalised_lifted` is simpler, and
+    usually better.
+
+    Args:
+        rivals: of each reference, the :func:`crowding` by its own negatives, with that margin.
+        margin: m, in units of distance.
+
+    Example:
+        >>> same = torch.tensor([[True, False]])
+        >>> pairs = Pairs(torch.tensor([[1.0, 1.0]]), same, ~same)
+        >>> lifted_structure(pairs).mean()
+        tensor(0.5000)
+
+    Source:
+        Song, Xiang, Jegelka, Savarese: Deep Metric Learning via Lifted Structured Feature
+        Embedding, CVPR 2016, arXiv:1511.06452, eq. 4.
+    """
+    negative = log_sum_exp(margin - pairs.distance, pairs.negative)
+    crowd, share = negative.log[:, None], torch.ones((), device=pairs.distance.device)
+    if rivals is not None:
+        twice = 2 * negative.log - negative.log.detach()
+        crowd = torch.logaddexp(twice[:, None], rivals)
+        share = 2 * (negative.log.detach()[:, None] - rivals).sigmoid_()
+    lack = torch.where(pairs.positive, crowd + pairs.distance, 0).relu()
+    push = (lack.detach() * share).sum(dim=1)
+    slope = negative.weigh(-push).add_(lack.detach())
+    return Terms(lack.square().sum() / 2, pairs.positive.sum(), slope)
+
+
+def crowding(pairs: Pairs, *, margin: float = 1.0) -> Float[Tensor, " q"]:
+    """How near negatives crowd around each query: log Σ e^(m - n) over their distances n.
+
+    It has no gradient, and is very low, but finite, where there are no negatives.
+
+    Example:
+        >>> same = torch.tensor([[True, False, False]])
+        >>> crowding(Pairs(torch.tensor([[0.0, 1.0, 1.0]]), same, ~same))
+        tensor([0.6931])
+    """
+    return log_sum_exp(margin - pairs.distance.detach(), pairs.negative).log
+
+
+def generalised_lifted(pairs: Pairs, *, margin: float = 1.0) -> Terms:
+    """Bring all positives of an anchor closer than all its negatives, smoothly.
+
+    The loss of an anchor is max(0, log Σ e^p + log Σ e^(m - n)), over the distances p of its
+    positives and n of its negatives; the mean is over the anchors that have both. It is a smooth
+    form of the farthest positive against the nearest negative.
+
+    When: as the hardest triplets, where these are too few or too noisy.
+
+    Args:
+        margin: m, in units of distance.
+
+    Example:
+        >>> same = torch.tensor([[True, False]])
+        >>> generalised_lifted(Pairs(torch.tensor([[0.5, 0.75]]), same, ~same)).mean()
+        tensor(0.7500)
+
+    Source:
+        Hermans, Beyer, Leibe: In Defense of the Triplet Loss for Person Re-Identification,
+        arXiv:1703.07737, sec. 2, L_LG; as a mean.
+    """
+    positive = log_sum_exp(pairs.distance, pairs.positive)
+    negative = log_sum_exp(margin - pairs.distance, pairs.negative)
+    counted = _with_both(pairs)
+    costs = torch.where(counted, positive.log + negative.log, 0).relu()
+    pull = (costs.detach() > 0).to(costs.dtype)
+    slope = positive.weigh(pull).sub_(negative.weigh(pull))
+    return Terms(costs.sum(), counted.sum(), slope)
+
+
+def _with_both(pairs: Pairs) -> Bool[Tensor, " q"]:
+    return pairs.positive.any(dim=1) & pairs.negative.any(dim=1)

@@ -1,0 +1,267 @@
+"""Losses of an anchor with all its pairs at once (what they compute: ``functional.losses``)."""
+
+from collections.abc import Callable
+from typing import final
+
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from siamlearn.functional import losses
+from siamlearn.functional.distances import cosine, euclidean
+from siamlearn.functional.pairings import Gather, References, all_pairs, itself
+from siamlearn.functional.pairs import Distance, Pairs, Terms
+from siamlearn.nn.losses.pair_loss import Choices, PairLoss, above_zero
+
+__all__ = [
+    "CircleLoss",
+    "GeneralisedLiftedLoss",
+    "LiftedStructureLoss",
+    "MultiSimilarityLoss",
+    "TupletMarginLoss",
+]
+
+
+@final
+class MultiSimilarityLoss(PairLoss):
+    """Pull positives and push negatives, each by how far it stands out among its like.
+
+    See :func:`siamlearn.functional.losses.multi_similarity`.
+
+    Args:
+        positive_scale: a larger one looks at farther positives.
+        negative_scale: a larger one looks at nearer negatives.
+        base: the similarity, 1 - distance, around which pairs begin to matter.
+        choices: see :class:`PairLoss`.
+
+    Raises:
+        ValueError: where a scale is not above zero.
+
+    Example:
+        >>> loss = MultiSimilarityLoss(negative_scale=2.0)
+        >>> loss(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0, 1]))
+        tensor(0.3133)
+    """
+
+    def __init__(
+        self,
+        positive_scale: float = 2.0,
+        negative_scale: float = 50.0,
+        base: float = 1.0,
+        **choices: Unpack[Choices],
+    ) -> None:
+        super().__init__(cosine, **choices)
+        reason = "similarities are multiplied by it"
+        self.positive_scale = above_zero("positive_scale", positive_scale, reason)
+        self.negative_scale = above_zero("negative_scale", negative_scale, reason)
+        self.base = base
+
+    def terms(self, pairs: Pairs) -> Terms:
+        """Sums and counts of the loss over one block of pairs."""
+        return losses.multi_similarity(
+            pairs,
+            positive_scale=self.positive_scale,
+            negative_scale=self.negative_scale,
+            base=self.base,
+        )
+
+
+@final
+class CircleLoss(PairLoss):
+    """Pull and push each pair the harder the farther it is from where it should be.
+
+    See :func:`siamlearn.functional.losses.circle`.
+
+    Args:
+        relaxation: how far from the best a pair may stay, as a similarity: 1 - distance.
+        scale: a larger one looks at the worst pairs alone.
+        choices: see :class:`PairLoss`.
+
+    Raises:
+        ValueError: where a setting is not above zero, or the pairing leaves no rivals.
+
+    Example:
+        >>> loss = CircleLoss(scale=1.0)
+        >>> loss(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0, 1]))
+        tensor(0.6326)
+    """
+
+    needs_rivals = True
+
+    def __init__(
+        self,
+        relaxation: float = 0.25,
+        scale: float = 256.0,
+        **choices: Unpack[Choices],
+    ) -> None:
+        super().__init__(cosine, **choices)
+        reason = "else there is nowhere for a pair to rest"
+        self.relaxation = above_zero("relaxation", relaxation, reason)
+        self.scale = above_zero("scale", scale, "similarities are multiplied by it")
+
+    def terms(self, pairs: Pairs) -> Terms:
+        """Sums and counts of the loss over one block of pairs."""
+        return losses.circle(pairs, relaxation=self.relaxation, scale=self.scale)
+
+
+@final
+class TupletMarginLoss(PairLoss):
+    """Tell each positive from all negatives by angles, and leave positives some slack.
+
+    See :func:`siamlearn.functional.losses.tuplet_margin`.
+
+    Args:
+        slack: how far apart positives may be, in radians; below 0 they are asked to be nearer.
+        scale: a larger one looks at nearer negatives.
+        choices: see :class:`PairLoss`.
+
+    Raises:
+        ValueError: where the scale is not above zero, or the pairing leaves no rivals.
+
+    Example:
+        >>> loss = TupletMarginLoss(slack=0.0, scale=1.0)
+        >>> loss(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0, 1]))
+        tensor(0.3133)
+    """
+
+    needs_rivals = True
+
+    def __init__(
+        self,
+        slack: float = 0.1,
+        scale: float = 64.0,
+        **choices: Unpack[Choices],
+    ) -> None:
+        super().__init__(cosine, **choices)
+        self.slack = slack
+        self.scale = above_zero("scale", scale, "similarities are multiplied by it")
+
+    def terms(self, pairs: Pairs) -> Terms:
+        """Sums and counts of the loss over one block of pairs."""
+        return losses.tuplet_margin(pairs, slack=self.slack, scale=self.scale)
+
+
+@final
+class GeneralisedLiftedLoss(PairLoss):
+    """Bring all positives of an anchor closer than all its negatives, smoothly.
+
+    See :func:`siamlearn.functional.losses.generalised_lifted`.
+
+    Args:
+        margin: how much closer, in units of distance.
+        choices: see :class:`PairLoss`.
+
+    Raises:
+        ValueError: where the margin is not above zero, or the pairing leaves no rivals.
+
+    Example:
+        >>> loss = GeneralisedLiftedLoss()
+        >>> loss(torch.tensor([[0.0], [0.5], [1.0]]), torch.tensor([0, 0, 1]))
+        tensor(0.7500)
+    """
+
+    needs_rivals = True
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        **choices: Unpack[Choices],
+    ) -> None:
+        super().__init__(euclidean, **choices)
+        self.margin = above_zero("margin", margin, "else nothing pushes negatives apart")
+
+    def terms(self, pairs: Pairs) -> Terms:
+        """Sums and counts of the loss over one block of pairs."""
+        return losses.generalised_lifted(pairs, margin=self.margin)
+
+
+@final
+class LiftedStructureLoss(PairLoss):
+    """Bring each positive pair closer than all negatives of both its ends.
+
+    See :func:`siamlearn.functional.losses.lifted_structure`. The pairs are made twice: first to
+    learn how crowded each picture is by its negatives, then for the loss. A miner must therefore
+    choose the same both times, and a positive one way only if the other way too.
+
+    References that are not the batch itself (a memory, or any that are given) are no anchors, so
+    that there is nothing to learn of their own negatives: beside them those of the anchor count
+    alone. There is no second derivative.
+
+    Args:
+        margin: how much closer, in units of distance.
+        choices: see :class:`PairLoss`.
+
+    Raises:
+        ValueError: where the margin is not above zero, or the pairing is not ``all_pairs``.
+
+    Example:
+        >>> loss = LiftedStructureLoss()
+        >>> loss(torch.tensor([[0.0], [0.5], [1.0]]), torch.tensor([0, 0, 1]))
+        tensor(1.0865)
+    """
+
+    needs_rivals = True
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        **choices: Unpack[Choices],
+    ) -> None:
+        super().__init__(euclidean, **choices)
+        if self.pairing is not all_pairs:
+            msg = (
+                "this loss needs the negatives of both ends of a pair, which only all_pairs has; "
+                "leave the pairing out, or use GeneralisedLiftedLoss"
+            )
+            raise ValueError(msg)
+        self.margin = above_zero("margin", margin, "else nothing pushes negatives apart")
+        self.pairing = self.all_pairs
+        self._rivals: Tensor | None = None  # of the batch that is at hand, for its time only
+
+    def terms(self, pairs: Pairs) -> Terms:
+        """Sums and counts of the loss over one block of pairs."""
+        return losses.lifted_structure(pairs, rivals=self._rivals, margin=self.margin)
+
+    def all_pairs(
+        self,
+        terms: Callable[[Pairs], Terms],
+        embeddings: Tensor,
+        labels: Tensor,
+        *,
+        distance: Distance,
+        references: References | None = None,
+        rows: int | None = None,
+        symmetric: bool = False,
+        gather: Gather = itself,
+    ) -> Terms:
+        """The pairing of that name, after a first look at the negatives of each picture."""
+        found: list[Tensor] = []
+
+        def look(pairs: Pairs) -> Terms:
+            mined = pairs if self.miner is None else self.miner(pairs)
+            found.append(losses.crowding(mined, margin=self.margin))
+            return Terms(found[-1].new_zeros(()), mined.positive.new_zeros((), dtype=torch.int64))
+
+        def over(terms: Callable[[Pairs], Terms]) -> Terms:
+            return all_pairs(
+                terms,
+                embeddings,
+                labels,
+                distance=distance,
+                references=references,
+                rows=rows,
+                gather=gather,
+            )
+
+        if references is not None and references.embeddings is not embeddings:
+            return over(terms)
+        with torch.no_grad():
+            over(look)
+            crowded = torch.cat(found)
+            if references is None:
+                crowded = gather(crowded[:, None], labels).embeddings[:, 0]
+        self._rivals = crowded
+        try:
+            return over(terms)
+        finally:
+            self._rivals = None
