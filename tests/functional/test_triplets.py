@@ -2,14 +2,18 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
+from pytorch_metric_learning.losses import RankedListLoss
 from torch import Tensor
 
 from siamlearn.functional import losses
+from siamlearn.functional.distances import euclidean
 from siamlearn.functional.losses import triplets
+from siamlearn.functional.pairings import all_pairs
 from siamlearn.functional.pairs import Pairs, Terms
 
 hinges = pytest.mark.parametrize("loss", [losses.triplet, losses.semi_hard_triplet])
@@ -153,3 +157,52 @@ def test_a_loss_of_the_hardest_alone_is_a_choice_of_pairs():
 
     of_all = losses.batch_hard(pairs, margin=5.0)
     torch.testing.assert_close(losses.triplet(hardest, margin=5.0).mean(), of_all.mean())
+
+
+def test_ranked_list_by_hand():
+    # Boundary 2, margin 1: positives at 1.5 and 3 are 0.5 and 2 too far; negatives at 1.75 and 1.5
+    # are 0.25 and 0.5 too near, and the second weighs e times as much at scale 4.
+    pairs = a_row([1.5, 3.0, 0.5], [1.75, 1.5, 2.5], left_out=[0.0])
+    terms = losses.ranked_list(pairs, margin=1.0, boundary=2.0, scale=4.0, balance=2.0)
+
+    weight = math.e / (1 + math.e)
+    push = (1 - weight) * 0.25 + weight * 0.5
+    assert terms.mean().item() == pytest.approx((0.5 + 2) / 2 + 2 * push)
+    expected = torch.tensor([[0.5, 0.5, 0, -2 * (1 - weight), -2 * weight, 0, 0]])
+    torch.testing.assert_close(terms.slope, expected)
+
+
+def test_ranked_list_weighs_by_constants():
+    pairs = a_block()
+    terms = losses.ranked_list(pairs, margin=0.2, boundary=0.6)
+
+    assert terms.slope.lt(0).any()
+    torch.testing.assert_close(by_autograd(terms, pairs)[2], terms.slope)
+
+
+def test_ranked_list_is_the_other_one_but_for_its_mistakes():
+    # Without weights, where only its 0.00001 in each denominator is left, times the batch.
+    embeddings = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    embeddings = embeddings.double().requires_grad_()
+    labels = torch.arange(12) % 4
+    peer = RankedListLoss(margin=0.4, Tn=0, alpha=1.2, imbalance=0.5)(embeddings, labels)
+    terms = partial(losses.ranked_list, scale=0)
+    ours = all_pairs(terms, F.normalize(embeddings), labels, distance=euclidean).mean() / 2
+
+    assert ours.item() == pytest.approx(peer.item(), rel=1e-3)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, embeddings),
+        torch.autograd.grad(peer, embeddings),
+        rtol=1e-3,
+        atol=1e-6,
+    )
+
+
+def test_ranked_list_pushes_a_negative_in_the_same_place():
+    # There pytorch-metric-learning takes 0 for "not chosen", and says nothing at all.
+    embeddings = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    labels = torch.tensor([0, 1])
+
+    assert RankedListLoss(margin=0.4, Tn=5)(embeddings, labels) == 0
+    ours = all_pairs(losses.ranked_list, embeddings, labels, distance=euclidean).mean()
+    assert ours.item() == pytest.approx(1.2)

@@ -1,4 +1,4 @@
-"""Losses of triplets: an anchor, a positive and a negative of it.
+"""Losses of triplets, and of lists: an anchor, its positives and its negatives.
 
 Every loss treats each row on its own, so that a block may be cut anywhere between rows. A row
 without positives, or without negatives, costs what the paper's sum over none of them says:
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from siamlearn.functional.pairs import Pairs, Terms
 
-__all__ = ["batch_hard", "semi_hard_triplet", "soft_triplet", "triplet"]
+__all__ = ["batch_hard", "ranked_list", "semi_hard_triplet", "soft_triplet", "triplet"]
 
 FEW = 64
 """Up to so many positives a row it is faster to go through them than to sort the negatives."""
@@ -169,6 +169,57 @@ def batch_hard(
     counted = pairs.positive.any(dim=-1) & pairs.negative.any(dim=-1)
     cost = penalty(farthest - nearest + margin)
     return Terms(torch.where(counted[:, None], cost, 0).sum(), counted.sum())
+
+
+def ranked_list(
+    pairs: Pairs,
+    *,
+    margin: float = 0.4,
+    boundary: float = 1.2,
+    scale: float = 10.0,
+    balance: float = 1.0,
+) -> Terms:
+    """Pull all positives of an anchor into a ball, and push all negatives a margin out of it.
+
+    A positive at distance p costs max(0, p - (b - m)), a negative at distance n costs
+    max(0, b - n). Those that cost nothing are left out. The loss of an anchor is the mean of its
+    positives' costs plus λ times that of its negatives', where each negative weighs e^(T (b - n));
+    the mean runs over anchors. The weights are constants: nothing is learned by changing them.
+
+    Args:
+        margin: m, how much farther the negatives shall be than the positives, in units of distance.
+        boundary: b, the paper's alpha, how far the negatives shall be; positives are left alone
+            within b - m.
+        scale: T, the paper's temperature, by which distances are multiplied: a larger one looks
+            at the nearest negatives, 0 at all of them alike.
+        balance: λ, what negatives count beside positives.
+
+    Example:
+        >>> same = torch.tensor([[True, True, False, False]])
+        >>> ranked_list(Pairs(torch.tensor([[1.0, 0.5, 1.0, 3.0]]), same, ~same)).mean()
+        tensor(0.4000)
+
+    Source:
+        Wang, Hua, Kodirov, Hu, Garnier, Robertson: Ranked List Loss for Deep Metric Learning,
+        CVPR 2019, arXiv:1903.03238, sec. 3, on Euclidean distances of unit vectors, for which the
+        defaults are meant.
+
+    When:
+        Identities shall keep a width of their own, and all that is on the wrong side shall teach.
+    """
+    far = torch.where(pairs.positive, pairs.distance - (boundary - margin), 0).relu()
+    near = torch.where(pairs.negative, boundary - pairs.distance, 0).relu()
+    slope = _shares(far.detach(), 0) - balance * _shares(near.detach(), scale)
+    # Where the slope is above zero the pair is a positive, and below it a negative.
+    counted = (pairs.positive | pairs.negative).any(dim=-1)
+    return Terms((slope * (far - near)).sum(), counted.sum(), slope)
+
+
+def _shares(lack: Float[Tensor, "q r"], scale: float) -> Float[Tensor, "q r"]:
+    """What each lack above zero weighs in the mean of its row."""
+    share = (scale * lack).softmax(dim=-1) * (lack > 0)
+    # Where there are any, one of them has at least its part of the row.
+    return share / share.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(lack.dtype).tiny)
 
 
 def _highest(value: Float[Tensor, "q r"], mask: Bool[Tensor, "q r"]) -> Int[Tensor, "q k"]:

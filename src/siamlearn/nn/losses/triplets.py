@@ -1,4 +1,4 @@
-"""Losses of triplets (what they compute: ``functional.losses``)."""
+"""Losses of triplets and of lists (what they compute: ``functional.losses``)."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,13 @@ from siamlearn.functional.distances import euclidean
 from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.nn.losses.pair_loss import Choices, PairLoss, above_zero
 
-__all__ = ["BatchHardLoss", "SemiHardTripletLoss", "SoftTripletLoss", "TripletLoss"]
+__all__ = [
+    "BatchHardLoss",
+    "RankedListLoss",
+    "SemiHardTripletLoss",
+    "SoftTripletLoss",
+    "TripletLoss",
+]
 
 
 @final
@@ -158,6 +164,64 @@ class BatchHardLoss(PairLoss):
     def terms(self, pairs: Pairs) -> Terms:
         """Sums and counts of the loss over one block of pairs."""
         return losses.batch_hard(pairs, margin=self.margin, penalty=self.penalty)
+
+
+@final
+class RankedListLoss(PairLoss):
+    """Pull all positives of an anchor into a ball, and push all negatives a margin out of it.
+
+    See :func:`siamlearn.functional.losses.ranked_list`. The boundary is one of unit vectors, as
+    nets give them by default; for others choose one that fits their lengths.
+
+    Args:
+        margin: how much farther the negatives shall be than the positives.
+        boundary: how far the negatives shall be.
+        scale: distances are multiplied by it in the weights of negatives.
+        balance: what negatives count beside positives.
+        choices: see :class:`PairLoss`.
+
+    Raises:
+        ValueError: where the margin is not above zero or the boundary not above the margin, the
+            scale is below zero or the balance not above it, or the pairing leaves no lists.
+
+    Example:
+        >>> loss = RankedListLoss()
+        >>> loss(torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([0, 0, 1]))
+        tensor(0.1333)
+    """
+
+    needs_rivals = True
+
+    def __init__(
+        self,
+        margin: float = 0.4,
+        *,
+        boundary: float = 1.2,
+        scale: float = 10.0,
+        balance: float = 1.0,
+        **choices: Unpack[Choices],
+    ) -> None:
+        super().__init__(euclidean, **choices)
+        self.margin = above_zero("margin", margin, "else positives and negatives may meet")
+        if not margin < boundary < math.inf:
+            msg = f"boundary must be above the margin of {margin} and finite, got {boundary}"
+            raise ValueError(msg + ": positives cannot be nearer than 0")
+        self.boundary = boundary
+        if not 0 <= scale < math.inf:
+            msg = f"scale must be finite and not below zero, got {scale}: near negatives weigh more"
+            raise ValueError(msg)
+        self.scale = scale
+        self.balance = above_zero("balance", balance, "else nothing pushes negatives apart")
+
+    def terms(self, pairs: Pairs) -> Terms:
+        """Sums and counts of the loss over one block of pairs."""
+        return losses.ranked_list(
+            pairs,
+            margin=self.margin,
+            boundary=self.boundary,
+            scale=self.scale,
+            balance=self.balance,
+        )
 
 
 def _finite(name: str, value: float) -> float:
