@@ -87,6 +87,7 @@ def fit(
     identities: int = 16,
     pictures: int = 4,
     learning_rate: float = 2e-3,
+    loss_lr: float | None = None,
     weight_decay: float = 0.05,
     seed: int = 0,
     device: str | torch.device | None = None,
@@ -117,6 +118,7 @@ def fit(
         identities: different ones in a batch; all of them if there are fewer.
         pictures: of each of them in a batch.
         learning_rate: the highest of the schedule.
+        loss_lr: that of what the loss learns itself, such as proxies; the same if left out.
         weight_decay: of AdamW; batch norms and biases are spared.
         seed: the same seed gives the same run.
         device: where to train; a GPU if there is one.
@@ -155,6 +157,7 @@ def fit(
         schedule=LambdaLR(optimizer, WarmCosine(epochs * len(sampler))),
         augment=augment or replace(Augment(), flip=0.5 if model.config.mirror else 0.0),
         callbacks=[*([Progress()] if callbacks is None else callbacks), *recorders(where)],
+        loss_lr=loss_lr,
         average=AVERAGE,
         precision=precision or quickest_precision(device),
         device=device,
@@ -163,7 +166,7 @@ def fit(
     if where is not None and resume is None:
         settings: dict[str, Any] = {"epochs": epochs, "identities": sampler.rows}
         settings |= {"pictures": sampler.parts, "learning_rate": learning_rate}
-        settings |= {"weight_decay": weight_decay, "seed": seed}
+        settings |= {"loss_lr": loss_lr, "weight_decay": weight_decay, "seed": seed}
         sections = {"net": model.config, "split": split_section(images, train=images)}
         write_config(where, **sections | (config or {}), fit=settings | described(trainer))
     again = None if resume is None or where is None else where / "checkpoints"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD
+from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from siamlearn.nn.losses import ContrastiveLoss
@@ -43,11 +43,23 @@ def test_an_optimizer_of_another_net_is_refused():
         Trainer(line(), pull, SGD(line().parameters(), 0.1))
 
 
-def test_a_loss_whose_parameters_would_not_learn_is_refused():
+def test_a_learning_rate_for_a_loss_that_learns_nothing_is_refused():
     net, loss = line(), nn.Bilinear(1, 1, 1)
-    with pytest.raises(ValueError, match=r"the loss learns weight, bias, which the optimizer"):
-        Trainer(net, loss, SGD(net.parameters(), 0.1))
-    Trainer(net, loss, SGD([*net.parameters(), *loss.parameters()], 0.1))
+    for learns, optimizer in (
+        (pull, SGD(net.parameters(), 0.1)),
+        (loss, SGD([*net.parameters(), *loss.parameters()], 0.1)),
+    ):
+        with pytest.raises(ValueError, match=r"loss_lr=0.5 is for what the loss learns, but that"):
+            Trainer(net, learns, optimizer, loss_lr=0.5)
+    with pytest.raises(ValueError, match="loss_lr must be above zero, got 0"):
+        Trainer(net, loss, SGD(net.parameters(), 0.1), loss_lr=0)
+
+
+def test_sparse_gradients_are_refused_where_the_optimizer_takes_none():
+    net, loss = line(), nn.EmbeddingBag(5, 1, sparse=True)
+    with pytest.raises(ValueError, match="AdamW takes no sparse gradients; use SGD"):
+        Trainer(net, loss, AdamW(net.parameters()))
+    Trainer(net, loss, SGD(net.parameters(), 0.1))
 
 
 def test_a_schedule_that_needs_a_value_is_refused():

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from siamlearn.data.randomness import address
-from siamlearn.train import describing, resuming
+from siamlearn.train import describing, learning, resuming
 from siamlearn.train.average import Average
 from siamlearn.train.callbacks import Callback
 from siamlearn.train.feed import Batch, Feed
@@ -39,8 +39,8 @@ class Trainer:
 
     Args:
         net: images (n, c, h, w) to embeddings (n, d); it is moved to the device.
-        loss: embeddings and labels to a number. Its own parameters, if it has any, must be
-            among those of the optimizer.
+        loss: embeddings and labels to a number. What it learns itself (proxies, a temperature) is
+            put into the optimizer, without weight decay, where it is not there yet.
         optimizer: over the parameters of the net.
         callbacks: called in this order; ``[Progress()]`` if left out, and ``()`` is silent.
         schedule: of the learning rate; stepped once after each optimizer step.
@@ -50,6 +50,8 @@ class Trainer:
             loss and the update stay in float32.
         accumulate: batches in one optimizer step; the loss is the mean of theirs.
         clip: scale the gradient down to this norm where it is longer.
+        loss_lr: the learning rate of what is put there; it follows the schedule of the first
+            group, whose rate it has if left out.
         average: keep a running average of the weights, of which a step keeps this share (0.99).
             Validation, ``on_epoch_end``, checkpoints' models and the trained net use it.
         device: where to train; on CUDA if there is one.
@@ -87,6 +89,7 @@ class Trainer:
         precision: str = "float32",
         accumulate: int = 1,
         clip: float | None = None,
+        loss_lr: float | None = None,
         average: float | None = None,
         device: str | torch.device | None = None,
         seed: int = 0,
@@ -99,7 +102,6 @@ class Trainer:
         self.optimizer, self.schedule, self.augment = optimizer, schedule, augment
         self.callbacks = (Progress(),) if callbacks is None else _listed(callbacks)
         self.precision, self.accumulate, self.clip, self.seed = precision, accumulate, clip, seed
-        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.statistics = [
             buffer
             for module in net.modules()
@@ -107,6 +109,8 @@ class Trainer:
             for buffer in module.buffers(recurse=False)
         ]
         self._check()
+        learning.join(optimizer, loss, lr=loss_lr)
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.average = None if average is None else Average(net, decay=average)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "float16")
         self.epoch = self.step = self.batch = 0
@@ -178,7 +182,7 @@ class Trainer:
                 while self.epoch < epochs and self.stopped is None:
                     self._run_epoch(feed, checks)
             finally:
-                self.net.eval()
+                self._train(False)
                 if self.average is not None:
                     self.average.use()
                 self._call("on_fit_end")
@@ -213,23 +217,14 @@ class Trainer:
             if not isinstance(callback, Callback):
                 msg = f"callbacks must be Callback objects, got {callback!r}"
                 raise TypeError(msg)
-        known = {id(p) for p in self.parameters}
+        known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
         if not any(id(p) in known for p in self.net.parameters()):
             msg = "the optimizer has none of this net's parameters; make it after the net"
             raise ValueError(msg)
-        if isinstance(self.criterion, nn.Module):
-            named = self.criterion.named_parameters()
-            lost = [name for name, p in named if p.requires_grad and id(p) not in known]
-            if lost:
-                msg = (
-                    f"the loss learns {', '.join(lost)}, which the optimizer does not have; "
-                    "make it over [*net.parameters(), *loss.parameters()]"
-                )
-                raise ValueError(msg)
 
     def _run_epoch(self, feed: Feed, validation: Feed | None) -> None:
         self._call("on_epoch_start")
-        self.net.train()
+        self._train()
         for group, last in self._groups(feed):
             self._step(group, feed)
             self._call("on_step_end")
@@ -269,7 +264,7 @@ class Trainer:
         before = [buffer.clone() for buffer in self.statistics]
         losses = [self._backward(batch, k, len(group)) for k, batch in enumerate(group)]
         self.scaler.unscale_(self.optimizer)
-        norm = self._clipped_norm()
+        norm = learning.gradient_norm(self.parameters, clip=self.clip)
         # The one wait for the device in a step: nothing is updated by what is not finite.
         total, length = torch.stack([torch.stack(losses).sum(), norm]).tolist()
         if not math.isfinite(total) or not (math.isfinite(length) or self._overflowed()):
@@ -279,7 +274,7 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.schedule is not None and math.isfinite(length):
-            self.schedule.step()
+            learning.step_schedule(self.schedule, self.optimizer)
         self.loss = total
         self.total += total * len(group)
         self.counted += len(group)
@@ -317,13 +312,6 @@ class Trainer:
         dtype = PRECISIONS[self.precision]
         return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
-    def _clipped_norm(self) -> Tensor:
-        if self.clip is not None:
-            return nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        norms = [torch.linalg.vector_norm(p.grad) for p in self.parameters if p.grad is not None]
-        norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
-        return norm
-
     def _overflowed(self) -> bool:
         # In float16 a gradient may overflow: the scaler then skips the update and scales less.
         return self.scaler.is_enabled() and self.scaler.get_scale() > 1
@@ -345,7 +333,7 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self, feed: Feed) -> float:
-        self.net.eval()
+        self._train(False)
         losses = []
         for k, batch in enumerate(feed.batches(0)):
             seed_torch(self.device, "validation", self.seed, k)
@@ -353,8 +341,14 @@ class Trainer:
         if not losses:
             msg = "validation has no batches; an iterator can be read only once"
             raise ValueError(msg)
-        self.net.train()
+        self._train()
         return float(torch.stack(losses).mean())
+
+    def _train(self, mode: bool = True) -> None:
+        """The loss too: it may remember what it is trained on, and nothing else."""
+        for part in (self.net, self.criterion):
+            if isinstance(part, nn.Module):
+                part.train(mode)
 
     def _begin_average(self) -> None:
         if self.average is not None and self.step == 0:
