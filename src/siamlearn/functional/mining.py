@@ -66,8 +66,10 @@ def multi_similarity_mining(pairs: Pairs, *, epsilon: float = 0.1) -> Pairs:
 def hardest(pairs: Pairs, *, positives: int | None = 1, negatives: int | None = 1) -> Pairs:
     """Choose the farthest positives and the nearest negatives of each anchor.
 
-    As it is, this is batch-hard mining; ``hardest(pairs, positives=None, negatives=10)`` leaves
-    the positives as they are and takes the ten nearest negatives.
+    As it is, this is batch-hard mining, but for the mean of a loss over the triplets that cost
+    something, where that of :func:`~siamlearn.functional.losses.batch_hard` is over all anchors;
+    ``hardest(pairs, positives=None, negatives=10)`` leaves the positives as they are and takes the
+    ten nearest negatives.
 
     When: where most triplets are in order already. On noisy labels the hardest pairs are the
     wrong ones: take several.
@@ -130,9 +132,9 @@ def semi_hard(pairs: Pairs, *, margin: float = 0.2) -> Pairs:
     A triplet is semi-hard if its negative is farther than its positive, but by less than the
     margin. A positive is chosen if it is in such a triplet, and a negative if it is. A loss of
     pairs then sees them; a loss of *triplets* also combines a negative with other positives
-    of its anchor, to which it may not be semi-hard: where an identity has more than two pictures
-    in a batch, take the triplet loss's own choice of triplets instead. Of one positive for each
-    anchor the two are the same: ``semi_hard(easiest(pairs))``.
+    of its anchor, to which it may not be semi-hard. Where an identity has more than two pictures in
+    a batch, take :func:`~siamlearn.functional.losses.semi_hard_triplet` instead; with one positive
+    for each anchor, as ``easiest`` leaves, the two are the same.
 
     When: a start from a random net, where the hardest negatives pull everything into one point.
 
