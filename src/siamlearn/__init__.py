@@ -56,6 +56,7 @@ from siamlearn.train.runs import (
 from siamlearn.train.trainer import Trainer
 
 __version__ = "0.1.0"
+from siamlearn.functional.swapping import anchor_swap
 
 __all__ = [
     "ATTFaces",
@@ -112,6 +113,7 @@ __all__ = [
     "adjacent_pairs",
     "adjacent_triplets",
     "all_pairs",
+    "anchor_swap",
     "cosine",
     "embed",
     "euclidean",
