@@ -132,7 +132,7 @@ def multiplicative_margin(pairs: Pairs, *, margin: int = 4, annealing: float = 0
         for Convolutional Neural Networks, ICML 2016, sec. 5.1.
     """
     cosine = 1 - pairs.distance
-    inside = cosine.clamp(-1, 1)  # beyond, for distances that are not of cosines, a line
+    inside = _within(cosine, -1, 1)  # beyond, for distances that are not of cosines, a line
     before, times = torch.ones_like(inside), inside
     for _ in range(margin - 1):  # Chebyshev: cos(nθ) = 2 cos θ cos((n-1)θ) - cos((n-2)θ)
         before, times = times, 2 * inside * times - before
@@ -221,8 +221,9 @@ def adaptive_margin(
         is flat and learns nothing.
     """
     assert pairs.length is not None  # pairs of embeddings have them
-    length = pairs.length.detach().clamp(1e-3, 100)
-    quality = (concentration * (length - mean) / (deviation + 1e-3)).clamp(-1, 1)[:, None]
+    length = _within(pairs.length.detach(), 1e-3, 100)
+    quality = concentration * (length - mean) / (deviation + 1e-3)
+    quality = _within(quality, -1, 1)[:, None]
     turned = _turned(pairs.distance, -margin * quality)
     return _with_positives(pairs, turned + margin * quality + margin)
 
@@ -259,7 +260,7 @@ def magnitude_margin(
         Meng et al.: MagFace, CVPR 2021, sec. 3.2; m(a) and the defaults: sec. 4.1.
     """
     assert pairs.length is not None  # pairs of embeddings have them
-    share = (pairs.length.clamp(shortest, longest) - shortest) / (longest - shortest)
+    share = (_within(pairs.length, shortest, longest) - shortest) / (longest - shortest)
     margin = (lowest + (highest - lowest) * share)[:, None]
     return _with_positives(pairs, _turned(pairs.distance, margin))
 
@@ -279,9 +280,13 @@ def magnitude_cost(
     Source:
         Meng et al.: MagFace, CVPR 2021, sec. 3.2 and 4.1.
     """
-    inside = length.clamp(shortest, longest)
+    inside = _within(length, shortest, longest)
     steepness = 1 / longest**2 - 1 / shortest**2
-    return 1 / inside + inside / longest**2 + steepness * (length - shortest).clamp(max=0)
+    return (
+        1 / inside
+        + inside / longest**2
+        + steepness * torch.where(length < shortest, length - shortest, 0)
+    )
 
 
 def _with_positives(
@@ -303,5 +308,10 @@ def _turned(distance: Float[Tensor, "q r"], margin: Tensor) -> Float[Tensor, "q 
 def _sine(distance: Float[Tensor, "q r"]) -> Float[Tensor, "q r"]:
     square = distance * (2 - distance)
     tiny = torch.finfo(distance.dtype).eps
-    line = square.clamp(min=0) * tiny**-0.5
+    line = torch.where(square < 0, 0, square) * tiny**-0.5
     return torch.where(square > tiny, square.clamp(min=tiny).sqrt(), line)
+
+
+def _within(value: Float[Tensor, "*n"], lowest: float, highest: float) -> Float[Tensor, "*n"]:
+    """Clamp, but for the derivative on the edges, which is 1 here and, by version, 0 in torch."""
+    return torch.where(value < lowest, lowest, torch.where(value > highest, highest, value))
