@@ -154,8 +154,10 @@ class Proxies(nn.Module):
                     f"sample={self.sample}"
                 )
                 raise ValueError(msg)
-        elif labels.device.type == "cpu" and not torch.compiler.is_compiling():
-            # On other devices this would be waiting.
+        elif labels.device.type != "cpu":
+            # To say which one would be waiting; the device stops by itself.
+            torch._assert_async(((labels >= 0) & (labels < self.classes)).all())
+        elif not torch.compiler.is_compiling():
             strange = labels[(labels < 0) | (labels >= self.classes)]
             if len(strange):
                 msg = (
@@ -254,9 +256,8 @@ class Memory(nn.Module):
 
     def _make_room(self, embeddings: Tensor, labels: Tensor) -> None:
         """Buffers of the kind of this batch, where they are not yet."""
-        size, d = self.size, embeddings.shape[1]
         if self._filled == 0:
-            d = self.dimensions or d
+            size, d = self.size, self.dimensions or embeddings.shape[1]
             kind = torch.promote_types(embeddings.dtype, torch.float32)
             several = labels.dtype == torch.bool
             self.pointer = self.pointer.to(embeddings.device)
@@ -264,7 +265,8 @@ class Memory(nn.Module):
             self.labels = labels.new_zeros(
                 (size, *labels.shape[1:]), dtype=torch.bool if several else torch.int64
             )
-        if self.vectors.shape[1] != d or self.labels.shape[1:] != labels.shape[1:]:
+        ours = self.vectors.shape[1:], self.labels.shape[1:]
+        if ours != (embeddings.shape[1:], labels.shape[1:]):
             msg = (
                 f"a memory of embeddings of shape {tuple(self.vectors.shape)} and labels of shape "
                 f"{tuple(self.labels.shape)} cannot take a batch of {tuple(embeddings.shape)} and "
