@@ -122,9 +122,10 @@ def smooth_ap(pairs: Pairs, *, temperature: float = 0.01, positives: int | None 
     Args:
         temperature: τ, in units of distance; a smaller one counts more sharply, with a gradient
             from fewer pairs.
-        positives: the most positives that an anchor has; further ones are left out. Left out
-            itself, it is counted on a CPU; on a GPU, which would have to be waited for, and where
-            the loss is compiled, all r references are gone through, r times the work: give it.
+        positives: the most positives that an anchor has; further ones are left out. Where it is
+            not given it is counted on a CPU. A GPU would have to be waited for, and a compiler
+            cannot know: there all r references are taken for positives, at r times the work
+            and, compiled, r times the memory. So give it there.
 
     Example:
         >>> same = torch.tensor([[True, False]])
@@ -277,18 +278,19 @@ def _ranked(
     positives: int | None,
 ) -> Terms:
     """The mean over positives of what the negatives before, and the positives, cost each."""
+    compiled, learns = torch.compiler.is_compiling(), torch.is_grad_enabled()
     columns, real = _places(pairs.positive, positives)
-    own = pairs.distance.gather(1, columns) / temperature
+    distance = pairs.distance if compiled else pairs.distance.detach()
+    own = distance.gather(1, columns) / temperature
     own, mates = torch.where(real, own, 0), torch.where(real, own, torch.inf)
     # What is at infinity is before nobody.
-    rivals = (pairs.distance / temperature).masked_fill(~pairs.negative, torch.inf)
+    rivals = (distance / temperature).masked_fill(~pairs.negative, torch.inf)
     share = real.to(own.dtype) / real.sum(dim=1, keepdim=True).clamp(min=1)
     count = real.any(dim=1).sum()
-    if torch.compiler.is_compiling():
-        # The compiler makes one loop of this, and never the (q, m, r) block itself.
+    if compiled:
+        # What the compiler makes of this holds (q, m, r) only in its backward pass.
         before, among = ((own[..., None] - d[:, None]).sigmoid().sum(2) for d in (rivals, mates))
         return Terms((share * cost(before, among - 0.5)).sum(), count)
-    learns = torch.is_grad_enabled()
     with torch.no_grad():
         total, *slopes = _one_by_one(own, mates, rivals, share, cost, learns=learns)
         if not learns:
@@ -309,7 +311,8 @@ def _one_by_one(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "q r"], Float[Tensor, "q m"]]:
     """The total, and its slope by rivals and by positives: as large as the block, not m times."""
     total = own.new_zeros(())
-    slope, by_own = torch.zeros_like(rivals if learns else own), torch.zeros_like(own)
+    by_own = torch.zeros_like(own)
+    slope = torch.zeros_like(rivals) if learns else rivals.new_zeros(()).expand_as(rivals)
     for k in range(own.shape[1]):
         here = own[:, k, None]
         before, among = (here - rivals).sigmoid_(), (here - mates).sigmoid_()

@@ -152,6 +152,10 @@ class HistogramLoss(PairLoss):
     histograms. All pairs are looked at twice: for the histograms, and, with the weight of each
     edge known from them, for the gradient.
 
+    A pair is moved by pairs of the other kind within its own bin and the ones beside it, and by no
+    others: where a batch has few pairs, or positives and negatives lie bins apart in the wrong
+    order, take fewer bins.
+
     Args:
         bins: into how many the distances from 0 to ``farthest`` are cut; there is one edge more.
         farthest: the largest distance there is: 2 for ``cosine``; what lies beyond counts as
