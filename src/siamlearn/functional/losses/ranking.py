@@ -255,9 +255,11 @@ def _soft_histograms(
 ) -> tuple[Float[Tensor, "q 2 b"], Int[Tensor, "q r"]]:
     """Of the negatives and of the positives of each row; and where each pair was counted."""
     place = (pairs.distance * (bins / farthest)).clamp(0, bins)
-    index = place.detach().long().clamp_(0, bins)  # again: not a number is somewhere, too
-    index.add_(pairs.positive, alpha=bins + 1)
-    index.masked_fill_(~(pairs.positive | pairs.negative), 2 * bins + 2)
+    # As whole floats as long as may be: whole numbers are moved several times as slowly.
+    below = place.detach().trunc()
+    below = torch.where(pairs.positive, below + (bins + 1), below)
+    below.masked_fill_(~(pairs.positive | pairs.negative), 2 * bins + 2)
+    index = below.long().clamp_(0, 2 * bins + 2)  # not a number is somewhere, too
     nothing = place.new_zeros(len(place), 2 * bins + 3)
     whole, beyond = (
         nothing.scatter_add(1, index, each)[:, :-1].reshape(len(place), 2, bins + 1)
