@@ -99,6 +99,8 @@ def test_ranked_list_does_not_see_two_identities_in_one_place():
 
     # The worst negatives there are cost nothing; a thousandth apart they cost what they should.
     assert (same, none.norm()) == (0, 0)
+    right = ours.RankedListLoss(margin=0.4, scale=1)
+    assert right(torch.tensor([[0.0, 0.0], [0.0, 0.0], far]), labels) > 0
     assert near == pytest.approx(2 / 3 * 0.5 * 1.2, rel=1e-2)
 
 
@@ -143,14 +145,19 @@ def test_tuplet_margin_is_nan_where_rounding_makes_a_cosine_more_than_one():
 
     assert (unit @ unit.T).max() > 1
     assert peer.TupletMarginLoss()(embeddings, labels).isnan()
+    cost, gradient = with_gradient(ours.TupletMarginLoss(), embeddings, labels)
+    assert math.isfinite(cost)
+    assert gradient.isfinite().all()
 
 
 def test_tuplet_margin_has_a_nan_gradient_where_positives_are_in_one_place():
     embeddings = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    cost, gradient = with_gradient(peer.TupletMarginLoss(), embeddings, torch.tensor([0, 0, 1]))
+    labels = torch.tensor([0, 0, 1])
+    cost, gradient = with_gradient(peer.TupletMarginLoss(), embeddings, labels)
 
     assert math.isfinite(cost)
     assert gradient.isnan().any()
+    assert with_gradient(ours.TupletMarginLoss(), embeddings, labels)[1].isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["ArcFaceLoss", "CosFaceLoss", "NormalizedSoftmaxLoss"])
@@ -222,10 +229,13 @@ def test_generalised_lifted_charges_anchors_that_have_no_positive():
 
     # The logarithm of an empty sum is taken as 0, which is that of one positive at distance 0.
     assert each[5] > 0
-    # Such an anchor pays more than one whose positive is in one place with it: nothing to gain.
+    # It is charged as if it had a positive, and that in one place with it.
     beside = torch.cat([embeddings, embeddings[5:]])
     named = torch.cat([labels, labels[5:]])
     assert loss(beside, named)["loss"]["losses"].flatten()[5] == pytest.approx(each[5].item())
+    alone = torch.arange(6)
+    assert peer.GeneralizedLiftedStructureLoss()(embeddings, alone) > 0
+    assert ours.GeneralisedLiftedLoss()(embeddings, alone) == 0
 
 
 def test_swapped_triplets_beside_references_look_up_the_wrong_distances():
@@ -305,6 +315,27 @@ def test_outliers_come_with_centres_also_where_none_were_asked_for():
     found = loss.get_outliers(*a_batch(), return_dominant_centers=False)
 
     assert isinstance(found, tuple)
+
+
+# --- Suspected, and not so ------------------------------------------------------------------------
+
+
+def test_arc_face_is_finite_at_a_cosine_of_one_and_beyond():
+    embeddings = torch.randn(200, 64, generator=torch.Generator().manual_seed(1))
+    loss = peer.ArcFaceLoss(200, 64, scale=8)
+    loss.W.data = embeddings.T.clone()
+    cost, gradient = with_gradient(loss, embeddings, torch.arange(200))
+
+    assert loss.get_cosine(embeddings).max() > 1
+    assert math.isfinite(cost)
+    assert gradient.isfinite().all()
+
+
+def test_labels_beyond_the_whole_numbers_of_float32_are_told_apart():
+    embeddings, labels = a_batch()
+    theirs = peer.TripletMarginLoss()
+
+    assert theirs(embeddings, labels + 2**60) == theirs(embeddings, labels)
 
 
 # --- Types ----------------------------------------------------------------------------------------
