@@ -116,7 +116,8 @@ class Proxies(nn.Module):
         names = chosen.repeat_interleave(self.centres)
         if labels.dtype == torch.bool:
             names = F.one_hot(names, self.classes).bool()
-        return References(vectors, names)
+        wide = torch.promote_types(vectors.dtype, embeddings.dtype)
+        return References(vectors.to(wide), names)
 
     def extra_repr(self) -> str:
         """The settings, as they stand in ``repr``."""
