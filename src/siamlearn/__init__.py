@@ -40,12 +40,15 @@ from siamlearn.nn.losses import (
     NPairsLoss,
     PairLoss,
     PNPLoss,
+    ProxyAnchorLoss,
+    ProxyNCALoss,
     RankedListLoss,
     RegularFace,
     Regulariser,
     SemiHardTripletLoss,
     SigmoidLoss,
     SmoothAPLoss,
+    SoftTripleLoss,
     SoftTripletLoss,
     SumLoss,
     SupConLoss,
@@ -55,6 +58,7 @@ from siamlearn.nn.losses import (
     ZeroMean,
 )
 from siamlearn.nn.nets import ConvBlock, EmbeddingNet, NetConfig
+from siamlearn.nn.references import Memory, Proxies
 from siamlearn.operating import OperatingPoint
 from siamlearn.train.callbacks import Callback, EarlyStopping
 from siamlearn.train.checkpoint import CheckpointError
@@ -107,6 +111,7 @@ __all__ = [
     "LogLines",
     "MarginLoss",
     "Match",
+    "Memory",
     "MultiSimilarityLoss",
     "NCALoss",
     "NPairsLoss",
@@ -117,6 +122,9 @@ __all__ = [
     "PairSampler",
     "Plots",
     "Progress",
+    "Proxies",
+    "ProxyAnchorLoss",
+    "ProxyNCALoss",
     "RandomNegatives",
     "RandomPositives",
     "RankedListLoss",
@@ -127,6 +135,7 @@ __all__ = [
     "SemiHardTripletLoss",
     "SigmoidLoss",
     "SmoothAPLoss",
+    "SoftTripleLoss",
     "SoftTripletLoss",
     "SumLoss",
     "Summary",
