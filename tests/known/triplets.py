@@ -11,7 +11,9 @@ from torch import Tensor
 from known.loss import PLAIN, Loss, mean
 from siamlearn.functional import losses
 from siamlearn.functional.distances import euclidean
+from siamlearn.functional.pairings import all_pairs
 from siamlearn.nn.losses import (
+    AngularLoss,
     BatchHardLoss,
     RankedListLoss,
     SemiHardTripletLoss,
@@ -59,6 +61,11 @@ def ranked_list_loops(d: Tensor, y: list[int], margin: float, boundary: float) -
         push = sum(w[i, j] * (boundary - d[i, j]) for j in near)
         costs.append(pull + (push / sum(w[i, j] for j in near) if near else 0))
     return mean(costs)
+
+
+def angular_loops(d: Tensor, y: list[int]) -> Tensor:
+    away = [[d[i, j] for j in range(len(y)) if y[j] != y[i]] for i in range(len(y))]
+    return mean([sum((-n).exp() for n in row).log1p() for row in away if row])
 
 
 def mined_peer(
@@ -130,5 +137,13 @@ LOSSES = [
         exempt={
             "test_gradient_is_that_of_small_steps": "its weights have no gradient, as in the paper"
         },
+    ),
+    Loss(
+        # As a loss of rows; what rows it has usually is in test_angular.
+        name="angular",
+        terms=losses.angular,
+        module=partial(AngularLoss, pairing=all_pairs, distance=euclidean),
+        distance=euclidean,
+        loops=angular_loops,
     ),
 ]

@@ -1,5 +1,6 @@
 """Metric-learning losses: pure functions from a block of pairs to its terms."""
 
+from siamlearn.functional.losses.angular import angular, outside_angle, pairs_beside_all
 from siamlearn.functional.losses.classification import (
     curricular_softmax,
     normalised_softmax,
@@ -48,6 +49,7 @@ from siamlearn.functional.losses.tuples import (
 )
 
 __all__ = [
+    "angular",
     "batch_hard",
     "centre_distance",
     "circle",
@@ -68,7 +70,9 @@ __all__ = [
     "nca",
     "nearest_rival",
     "normalised_softmax",
+    "outside_angle",
     "over_nearest_centres",
+    "pairs_beside_all",
     "pnp",
     "pnp_dq",
     "pnp_ds",

@@ -1,5 +1,6 @@
 """Losses as modules: a choice of pairs, of distance and of miner around a pure function."""
 
+from siamlearn.nn.losses.angular import AngularLoss
 from siamlearn.nn.losses.classification import (
     ArcFaceLoss,
     ClassificationLoss,
@@ -50,6 +51,7 @@ from siamlearn.nn.losses.tuples import (
 
 __all__ = [
     "AdaFaceLoss",
+    "AngularLoss",
     "ArcFaceLoss",
     "BatchHardLoss",
     "CentreLoss",
