@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from siamlearn.functional.losses.exponentials import log_sum_exp
+from siamlearn.functional.losses.exponentials import how_many, log_sum_exp
 from siamlearn.functional.pairs import Pairs, Terms
 
 __all__ = ["Temperature", "against_negatives", "decoupled", "info_nce", "n_pairs", "nca", "sup_con"]
@@ -48,9 +48,9 @@ def info_nce(pairs: Pairs, *, temperature: Temperature = 0.07) -> Terms:
         et al.: Learning Transferable Visual Models From Natural Language Supervision,
         arXiv:2103.00020, fig. 3.
     """
-    logits = -pairs.distance / temperature
+    logits = pairs.distance / -temperature
     total, slope = against_negatives(logits, pairs.positive, pairs.negative)
-    return Terms(total, pairs.positive.sum(), _by_distance(slope, temperature))
+    return Terms(total, how_many(pairs.positive).sum(), _by_distance(slope, temperature))
 
 
 def against_negatives(
@@ -95,9 +95,9 @@ def sup_con(pairs: Pairs, *, temperature: Temperature = 0.07) -> Terms:
         Khosla et al.: Supervised Contrastive Learning, arXiv:2004.11362, eq. 2 (L_out), as the
         mean over anchors instead of their sum; on 1 - cosine, which changes nothing.
     """
-    logits = -pairs.distance / temperature
+    logits = pairs.distance / -temperature
     everyone = log_sum_exp(logits, pairs.positive | pairs.negative)
-    positives = pairs.positive.sum(dim=1)
+    positives = how_many(pairs.positive)
     counted = positives > 0
     share = counted / positives.clamp(min=1).to(logits.dtype)
     pulled = torch.where(pairs.positive, logits, 0).sum(dim=1) * share
@@ -130,10 +130,10 @@ def decoupled(pairs: Pairs, *, temperature: Temperature = 0.07) -> Terms:
         Yeh et al.: Decoupled Contrastive Learning, ECCV 2022, arXiv:2110.06848, L_DC of sec. 3;
         for any number of positives, and without the weights of its variant DCLW.
     """
-    logits = -pairs.distance / temperature
+    logits = pairs.distance / -temperature
     rivals = log_sum_exp(logits, pairs.negative)
-    positives = pairs.positive.sum(dim=1)
-    pushed = rivals.log.where(pairs.negative.any(dim=1), 0) * positives
+    positives = how_many(pairs.positive)
+    pushed = rivals.log.where(how_many(pairs.negative) > 0, 0) * positives
     total = pushed.sum() - torch.where(pairs.positive, logits, 0).sum()
     slope = rivals.weigh(positives.to(logits.dtype)).sub_(pairs.positive.to(logits.dtype))
     return Terms(total, positives.sum(), _by_distance(slope, temperature))
@@ -161,9 +161,9 @@ def nca(pairs: Pairs, *, temperature: Temperature = 1.0) -> Terms:
         Goldberger, Roweis, Hinton, Salakhutdinov: Neighbourhood Components Analysis, NIPS 2004,
         eq. 1, 2 and 6 (the logarithms of the chances, not the chances), as a mean.
     """
-    logits = -pairs.distance / temperature
+    logits = pairs.distance / -temperature
     positive, negative = (log_sum_exp(logits, mask) for mask in (pairs.positive, pairs.negative))
-    counted = pairs.positive.any(dim=1)
+    counted = how_many(pairs.positive) > 0
     lack = torch.where(counted, negative.log - positive.log, 0)
     total = torch.where(counted, F.softplus(lack, threshold=40), 0).sum()
     push = torch.where(counted, lack.detach().sigmoid(), 0)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from siamlearn.functional.losses.exponentials import log_sum_exp
+from siamlearn.functional.losses.exponentials import how_many, log_sum_exp
 from siamlearn.functional.losses.softmax import against_negatives
 from siamlearn.functional.pairs import Pairs, Terms
 
@@ -139,7 +139,7 @@ def tuplet_margin(pairs: Pairs, *, slack: float = 0.1, scale: float = 64.0) -> T
     total, slope = against_negatives(scale * moved, pairs.positive, pairs.negative)
     rising = (cosine.detach() / sine.detach()).masked_fill_(~apart, 0).mul_(aside).sub_(there)
     slope.mul_(torch.where(pairs.positive, rising, -1).mul_(scale))
-    return Terms(total, pairs.positive.sum(), slope)
+    return Terms(total, how_many(pairs.positive).sum(), slope)
 
 
 def lifted_structure(
@@ -184,7 +184,7 @@ def lifted_structure(
     lack = torch.where(pairs.positive, crowd + pairs.distance, 0).relu()
     push = (lack.detach() * share).sum(dim=1)
     slope = negative.weigh(-push).add_(lack.detach())
-    return Terms(lack.square().sum() / 2, pairs.positive.sum(), slope)
+    return Terms(lack.square().sum() / 2, how_many(pairs.positive).sum(), slope)
 
 
 def crowding(pairs: Pairs, *, margin: float = 1.0) -> Float[Tensor, " q"]:
@@ -231,4 +231,4 @@ def generalised_lifted(pairs: Pairs, *, margin: float = 1.0) -> Terms:
 
 
 def _with_both(pairs: Pairs) -> Bool[Tensor, " q"]:
-    return pairs.positive.any(dim=1) & pairs.negative.any(dim=1)
+    return (how_many(pairs.positive) > 0) & (how_many(pairs.negative) > 0)
