@@ -120,7 +120,8 @@ def over_nearest_centres(loss: Callable[[Pairs], Terms], pairs: Pairs, *, centre
     Source:
         Deng et al.: Sub-center ArcFace, ECCV 2020, sec. 3.2.
     """
-    near = pairs.distance.reshape(len(pairs.distance), -1, centres).min(dim=-1)
+    q, r = pairs.distance.shape
+    near = pairs.distance.reshape(q, r // centres, centres).min(dim=-1)
     positive, negative = pairs.positive[:, ::centres], pairs.negative[:, ::centres]
     terms = loss(replace(pairs, distance=near.values, positive=positive, negative=negative))
     if terms.slope is None:
