@@ -165,7 +165,7 @@ def test_equals_pytorch_metric_learning(loss, settings, peer, rows):
 
 
 def test_a_class_that_is_told_well_is_still_pulled_where_pytorch_metric_learning_stops():
-    # A hundredth of a degree from its class, and far from the others: 1 - p is 2e-8, which is 0 in float32.
+    # A hundredth of a degree from its class, far from others: 1 - p is 2e-8, in float32 0.
     vectors = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
     embedding, label = directions(0.01).requires_grad_(), torch.tensor([0])
     ours, theirs = ArcFaceLoss(3, 2), peers.ArcFaceLoss(3, 2, margin=math.degrees(0.5))
