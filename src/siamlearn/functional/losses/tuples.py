@@ -126,9 +126,9 @@ def tuplet_margin(pairs: Pairs, *, slack: float = 0.1, scale: float = 64.0) -> T
         tensor(0.6931)
 
     Source:
-        Yu, Tao: Deep Metric Learning with Tuplet Margin Loss, ICCV 2019, sec. 3.2; without its
+        Yu, Tao: Deep Metric Learning with Tuplet Margin Loss, ICCV 2019, sec. 3; without its
         term of intra-pair variance. Written without an arc cosine, which has no slope at 1; where
-        two embeddings are in one direction the gradient is that of no slack.
+        two embeddings are in one direction, the sine is taken to have none either.
     """
     cosine = 1 - pairs.distance
     square = pairs.distance * (2 - pairs.distance)

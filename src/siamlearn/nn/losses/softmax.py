@@ -185,7 +185,8 @@ class NPairsLoss(PairLoss):
     """Tell each positive from all negatives of its anchor, by inner products.
 
     See :func:`siamlearn.functional.losses.n_pairs`. The paper's own batch, of two pictures an
-    identity, is that of ``pairing=two_towers``.
+    identity, is that of ``pairing=two_towers``. ``NPairsLoss() + 0.02 * EmbeddingNorm()`` keeps
+    embeddings from growing; the paper adds the squares of their lengths.
 
     Args:
         choices: see :class:`PairLoss`.
