@@ -217,7 +217,9 @@ def ranked_list(
 
 def _shares(lack: Float[Tensor, "q r"], scale: float) -> Float[Tensor, "q r"]:
     """What each lack above zero weighs in the mean of its row."""
-    share = (scale * lack).softmax(dim=-1) * (lack > 0)
+    share = (lack > 0).to(lack.dtype)
+    if scale != 0:
+        share *= (scale * lack).softmax(dim=-1)
     # Where there are any, one of them has at least its part of the row.
     return share / share.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(lack.dtype).tiny)
 
