@@ -167,6 +167,7 @@ def test_a_sample_costs_what_its_classes_alone_would_cost(sparse):
     assert torch.equal(touched.unique(), names.unique())
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # torch's own optimizers
 def test_a_million_identities_are_trained_on():
     begun = time.perf_counter()
     proxies = Proxies(1_000_000, 16, sample=0.01, sparse=True)

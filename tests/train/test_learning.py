@@ -1,9 +1,11 @@
 """What the loss learns is put into the optimizer by the trainer, and comes back when it resumes."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD, AdamW
+from torch.optim import SGD, Adagrad, AdamW
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
     LambdaLR,
@@ -161,16 +163,42 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(tiny, tmp_path, loss, at
     assert tiny.digest(resumed) == tiny.digest(whole)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # torch's own optimizers
 @pytest.mark.parametrize("clip", [None, 0.1])
-def test_sparse_and_dense_gradients_train_to_the_same_proxies(tiny, clip):
+@pytest.mark.parametrize("optimizer", [SGD, Adagrad])
+def test_sparse_and_dense_gradients_train_to_the_same_proxies(tiny, optimizer, clip):
     ended = []
     for sparse in (False, True):
         loss = a_loss(sample=0.5, sparse=sparse)
-        trainer = a_trainer(tiny, loss, optimizer=SGD, clip=clip)
+        trainer = a_trainer(tiny, loss, optimizer=optimizer, clip=clip)
         trainer.fit(batches(tiny), epochs=2)
         ended.append(loss.references.vectors.detach())
 
     torch.testing.assert_close(*ended)
+
+
+def test_momentum_does_not_move_proxies_that_are_not_looked_at(tiny, tmp_path):
+    def fresh(*callbacks):
+        loss = InfoNCELoss(0.2, references=Proxies(400, 4, sample=0.01, sparse=True))
+        with_momentum = partial(SGD, momentum=0.9, nesterov=True)
+        return a_trainer(tiny, loss, optimizer=with_momentum, callbacks=callbacks)
+
+    moved = []
+
+    class Watch(Callback):
+        def on_step_end(self, trainer):
+            now = trainer.criterion.references.vectors.detach().clone()
+            moved.append((now != moved.pop()).any(dim=1).sum().item())
+            moved.append(now)
+
+    watched = fresh(Watch())
+    moved.append(watched.criterion.references.vectors.detach().clone())
+    watched.fit(batches(tiny), epochs=3)
+    fresh(Checkpoint(tmp_path), Stop(8)).fit(batches(tiny), epochs=3)
+    resumed = fresh(Watch()).fit(batches(tiny), epochs=3, resume=tmp_path)
+
+    assert moved[:15] == [8] * 15  # as many as there are pictures in a batch
+    assert tiny.digest(resumed) == tiny.digest(watched)
 
 
 def test_clipping_bounds_the_step_of_sparse_proxies_too(tiny):

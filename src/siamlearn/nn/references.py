@@ -28,7 +28,8 @@ class Proxies(nn.Module):
     With ``sample``, a step looks at that share of the classes only: at those of the batch, and at
     others drawn by chance, anew in each step, so that a million identities can be trained on.
     What is drawn depends on ``seed`` and on how many steps there were, which is saved with the
-    vectors. In evaluation mode all classes are looked at.
+    vectors. In evaluation mode all classes are looked at. Other people, such as those whose loss is
+    to be validated, have no proxies: evaluate their embeddings instead.
 
     Args:
         classes: how many identities there are.
@@ -38,8 +39,8 @@ class Proxies(nn.Module):
             It is rounded up, and never fewer than the pictures of the batch.
         seed: of the first vectors and of the samples; the global generators are left alone.
         sparse: give the sampled vectors a sparse gradient, so that a step costs nothing for the
-            others. Of torch's optimizers ``SGD`` without weight decay and ``SparseAdam`` take it;
-            the others say that they do not.
+            others. ``SGD`` without weight decay, ``Adagrad`` and ``SparseAdam`` take it; torch's
+            other optimizers say that they do not. A Trainer gives them no momentum.
 
     Raises:
         ValueError: where a number is out of range, a label is not one of the classes, or
@@ -54,7 +55,9 @@ class Proxies(nn.Module):
     Source:
         Movshovitz-Attias et al.: No Fuss Distance Metric Learning using Proxies, ICCV 2017,
         sec. 3; the samples: An et al.: Partial FC: Training 10 Million Identities on a Single
-        Machine, arXiv:2010.05222, sec. 3, where the number of samples may change with the batch.
+        Machine, arXiv:2010.05222, sec. 3, where the number of samples may change with the batch;
+        An et al.: Killing Two Birds with One Stone: Efficient and Robust Training of Face
+        Recognition CNNs by Partial FC, CVPR 2022, for how small a share is enough: a tenth.
     """
 
     def __init__(
@@ -179,7 +182,8 @@ class Memory(nn.Module):
 
     All that is remembered is saved with the loss, so that a run that is resumed goes on as if it
     had not been cut off. On several ranks, a loss of ours gathers the batches first, so that all
-    remember the same pictures in the same order. Two losses need two memories.
+    remember the same pictures in the same order. Two losses need two memories. Until it is full,
+    ``torch.compile`` captures it anew in each step.
 
     Args:
         size: how many pictures are remembered; no batch may be larger.
