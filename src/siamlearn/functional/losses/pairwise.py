@@ -100,8 +100,8 @@ def threshold_consistent(
 
     Source:
         Zhang et al.: Threshold-Consistent Margin Loss for Open-World Deep Metric Learning,
-        ICLR 2024 (arXiv:2307.04047), sec. 4, on 1 - cosine. A pair exactly at its margin costs
-        nothing and here is not counted either.
+        ICLR 2024 (arXiv:2307.04047), the TCM loss, on 1 - cosine. A pair exactly at its margin
+        costs nothing and here is not counted either.
     """
     weights = (positive_weight, weight)
     return _apart(pairs, inner=positive_margin, outer=margin, squared=False, weights=weights)
@@ -254,7 +254,8 @@ def intra_pair_variance(
         tensor(0.0312)
 
     Source:
-        Yu, Tao: Deep Metric Learning with Tuplet Margin Loss, ICCV 2019, sec. 3.4.
+        Yu, Tao: Deep Metric Learning with Tuplet Margin Loss, ICCV 2019, the intra-pair variance
+        loss, on 1 - cosine.
     """
     far = positive_slack + (1 - positive_slack) * means[0]
     near = (1 + slack) * means[1] - slack

@@ -92,7 +92,7 @@ def nearest_rival(pairs: Pairs) -> Terms:
 
     Source:
         Zhao, Xu, Cheng: RegularFace: Deep Face Recognition via Exclusive Regularization,
-        CVPR 2019, eq. 5.
+        CVPR 2019, the exclusive regularisation, as a mean over all identities.
     """
     rivals = pairs.distance.masked_fill(~pairs.negative, torch.inf)
     nearest = F.pad(rivals, (0, 1), value=torch.inf).amin(dim=1)
