@@ -11,13 +11,12 @@ from known.trials import (
     assert_same,
     every_distance,
     every_loss,
-    value,
     with_gradient,
 )
 from siamlearn.functional.blocks import accumulate
 from siamlearn.functional.pairs import between
 
-every_height = pytest.mark.parametrize("rows", [None, 2])
+every_height = pytest.mark.parametrize("rows", [None, 2, 16])
 
 
 @every_loss
@@ -49,7 +48,6 @@ def test_a_batch_of_none_and_of_one_go_through_the_module(loss, rows):
 
 @every_loss
 @every_distance
-@every_height
 @pytest.mark.parametrize(
     ("embeddings", "labels"),
     [
@@ -65,16 +63,17 @@ def test_a_batch_of_none_and_of_one_go_through_the_module(loss, rows):
         pytest.param([[1e9, 0.0], [0.0, 1e9]] * 2, [0, 0, 1, 1], id="huge"),
     ],
 )
-def test_corner_cases_have_finite_values_and_gradients(loss, distance, rows, embeddings, labels):
-    embeddings = torch.tensor(embeddings, requires_grad=True)
-    # Also on the way there: who looks for a NaN of their own must not be stopped at ours.
-    with torch.autograd.set_detect_anomaly(True):
-        cost = value(loss, embeddings, torch.tensor(labels), distance=distance, rows=rows)
-        _, gradient = with_gradient(cost, embeddings)
+def test_corner_cases_have_finite_values_and_gradients(loss, distance, embeddings, labels):
+    embeddings, labels = torch.tensor(embeddings, requires_grad=True), torch.tensor(labels)
+    for rows in (2, 16):  # block by block, and all at once
+        module = a_module(loss, torch.float32, distance=distance, rows=rows)
+        # Also on the way there: who looks for a NaN of their own must not be stopped at ours.
+        with torch.autograd.set_detect_anomaly(True):
+            cost, gradient = with_gradient(module(embeddings, labels), embeddings)
 
-    assert cost.isfinite()
-    assert cost >= 0 or loss.below_zero
-    assert gradient.isfinite().all()
+        assert cost.isfinite(), rows
+        assert cost >= 0 or loss.below_zero, rows
+        assert gradient.isfinite().all(), rows
 
 
 @every_loss
@@ -111,10 +110,9 @@ def test_one_positive_and_one_negative_nearer_than_it_cost_something(loss, rows)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
 def test_labels_may_be_any_whole_numbers(loss, dtype):
     embeddings, labels = a_batch()
+    module = a_module(loss)
 
-    assert_same(
-        (value(loss, embeddings, labels.to(dtype)),), (value(loss, embeddings, labels),), within=0
-    )
+    assert_same((module(embeddings, labels.to(dtype)),), (module(embeddings, labels),), within=0)
 
 
 @every_loss
@@ -122,12 +120,9 @@ def test_labels_may_be_any_whole_numbers(loss, dtype):
 def test_labels_may_be_of_any_size(loss, first):
     # From 2**24 on, a float32 cannot tell a whole number from the next, from 2**53 on no double.
     embeddings, labels = a_batch()
+    module = a_module(loss, rows=5)
 
-    assert_same(
-        (value(loss, embeddings, labels + first, rows=5),),
-        (value(loss, embeddings, labels, rows=5),),
-        within=0,
-    )
+    assert_same((module(embeddings, labels + first),), (module(embeddings, labels),), within=0)
 
 
 @every_loss
@@ -169,9 +164,8 @@ def test_layout_in_memory_does_not_matter(loss, rows):
     assert not strewn.is_contiguous()
     assert not strewn_labels.is_contiguous()
 
-    assert_same(
-        (value(loss, strewn, strewn_labels, rows=rows),), (value(loss, embeddings, labels),)
-    )
+    module = a_module(loss, rows=rows)
+    assert_same((module(strewn, strewn_labels),), (module(embeddings, labels),))
 
 
 @every_loss
@@ -180,4 +174,4 @@ def test_a_nan_embedding_is_not_hidden(loss, rows):
     embeddings, labels = a_batch()
     embeddings.data[7, 1] = torch.nan
 
-    assert value(loss, embeddings, labels, rows=rows).isnan()
+    assert a_module(loss, rows=rows)(embeddings, labels).isnan()

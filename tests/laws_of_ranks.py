@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from known.together import SIZES, Case, alone, of_every_choice, of_every_loss, outcomes
+from known.together import WAYS, Case, alone, cases, of_every_choice, outcomes
 from known.trials import assert_same, every_loss
 
 CHOICES = [name for name, case in of_every_choice().items() if not case.broken]
@@ -21,12 +21,11 @@ def assert_ranks_equal_one_process(name: str, case: Case) -> None:
 
 
 @every_loss
-@pytest.mark.parametrize("rows", [None, 8])
-@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize(("sizes", "rows"), WAYS, ids=str)
 def test_uneven_ranks_equal_one_process(loss, sizes, rows):
     name = f"{loss.name} {sizes} {rows}"
 
-    assert_ranks_equal_one_process(name, of_every_loss()[name])
+    assert_ranks_equal_one_process(name, cases()[name])
 
 
 @pytest.mark.parametrize("name", CHOICES)

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -22,10 +23,11 @@ from known.trials import a_module
 from siamlearn.functional.distances import cosine
 from siamlearn.functional.pairings import References, adjacent_pairs, two_towers
 from siamlearn.nn import ranks
-from siamlearn.nn.losses import ContrastiveLoss, InfoNCELoss, PairLoss
-from siamlearn.nn.references import Proxies
+from siamlearn.nn.losses import ContrastiveLoss, InfoNCELoss, PairLoss, ProxyAnchorLoss
+from siamlearn.nn.references import Memory, Proxies
 
-SIZES = [(5, 3), (8, 0), (3, 0, 5)]
+# How many rows the batch of each rank has, and a block.
+WAYS = [((5, 3), None), ((5, 3), 8), ((8, 0), None), ((3, 0, 5), None)]
 TESTS = Path(__file__).parents[1]
 
 
@@ -121,8 +123,7 @@ def of_every_loss() -> dict[str, Case]:
     return {
         f"{loss.name} {sizes} {rows}": Case(sizes, module(loss, rows))
         for loss in LOSSES
-        for sizes in SIZES
-        for rows in (None, 8)
+        for sizes, rows in WAYS
     }
 
 
@@ -131,6 +132,9 @@ def of_every_choice() -> dict[str, Case]:
 
     def on(proxies: Callable[[], object]) -> Callable[[], PairLoss]:
         return lambda: info_nce(references=proxies()).double()
+
+    def anchors(proxies: Proxies) -> Callable[[], PairLoss]:
+        return lambda: ProxyAnchorLoss(references=deepcopy(proxies), scale=4.0, rows=2).double()
 
     return {
         "pairs side by side": Case(
@@ -146,12 +150,17 @@ def of_every_choice() -> dict[str, Case]:
         "proxies": Case((5, 3), on(lambda: Proxies(3, 3))),
         "a sample of proxies": Case((5, 3), on(lambda: Proxies(50, 3, sample=0.2)), steps=2),
         "a memory": Case((5, 3), on(Remembering), steps=3),
+        "a memory that wraps around": Case((5, 3), on(lambda: Memory(11)), steps=3),
+        "a memory after its warm-up": Case((3, 0, 5), on(lambda: Memory(50, warm_up=1)), steps=3),
+        "proxies as anchors": Case((5, 3), anchors(Proxies(3, 3))),
+        "proxies as anchors, some ranks empty": Case((3, 0, 5), anchors(Proxies(9, 3, sample=0.9))),
         "references that are given": Case((5, 3), lambda: BesideThree(info_nce())),
         "half precision": Case((5, 3), info_nce, dtype=torch.bfloat16),
         "a gather that forgets the gradient": Case((5, 3), info_nce, broken=True),
     }
 
 
+@cache
 def cases() -> dict[str, Case]:
     return of_every_loss() | of_every_choice()
 
