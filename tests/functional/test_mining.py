@@ -448,6 +448,24 @@ def test_anchors_without_positives_or_negatives_give_nothing_to_multi_similarity
     assert not mined.negative.any()
 
 
+@pytest.mark.parametrize(
+    "miner",
+    [
+        partial(multi_similarity_mining, epsilon=0.5),
+        partial(semi_hard, margin=0.5),
+        partial(pair_margin, positive_margin=1.0, negative_margin=1.5),
+    ],
+)
+def test_pairs_on_an_edge_are_in_order(miner):
+    # All of these are floats without rounding.
+    same = torch.tensor([[True, False]])
+    on_the_edge = miner(Pairs(torch.tensor([[1.0, 1.5]]), same, ~same))
+    within = miner(Pairs(torch.tensor([[1.125, 1.375]]), same, ~same))
+
+    assert_chosen(on_the_edge, torch.zeros_like(same), torch.zeros_like(same))
+    assert_chosen(within, same, ~same)
+
+
 def test_tied_pairs_are_chosen_together():
     same = torch.tensor([[True, True, True, False, False, False]])
     pairs = Pairs(torch.tensor([[0.1, 0.4, 0.4, 0.2, 0.2, 0.9]]), same, ~same)
