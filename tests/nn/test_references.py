@@ -289,6 +289,15 @@ def test_a_memory_that_was_saved_goes_on_to_the_same_bits(steps, dtype):
                 assert one.dtype == other.dtype
 
 
+def test_a_memory_is_captured_whole():
+    plain, captured = Memory(5, dimensions=4), Memory(5, dimensions=4)
+    captured.compile(fullgraph=True, backend="eager")
+    for step in range(5):
+        batch = a_batch(2, seed=step)
+        for one, other in zip(captured(*batch), plain(*batch), strict=True):
+            assert torch.equal(one, other)
+
+
 def test_a_memory_of_another_size_or_shape_is_not_loaded():
     saved = Memory(7)
     saved(*a_batch(3))

@@ -86,6 +86,19 @@ def test_what_the_optimizer_has_already_is_left_where_it_is(tiny):
     assert [group["lr"] for group in optimizer.param_groups] == [0.1, 3.0]
 
 
+def test_proxies_of_a_net_that_stands_still_learn_all_the_same(tiny):
+    net, loss = a_net(), a_loss()
+    before = loss.references.vectors.detach().clone()
+    optimizer = SGD(net.parameters(), lr=0.0)
+    schedule = StepLR(optimizer, 2)
+    Trainer(net, loss, optimizer, schedule=schedule, loss_lr=0.5, callbacks=()).fit(
+        batches(tiny), epochs=1
+    )
+
+    assert [group["lr"] for group in optimizer.param_groups] == [0.0, 0.5]
+    assert (loss.references.vectors != before).any()
+
+
 def test_a_second_trainer_adds_nothing_and_the_schedule_goes_on(tiny):
     first = a_trainer(tiny, a_loss(), loss_lr=0.5)
     again = Trainer(
