@@ -144,8 +144,10 @@ def margin_based(
         anything, so that it weighs the more the better the embeddings are; here it is a mean of
         its own. A boundary for each single picture is left out.
     """
-    each = isinstance(boundary, Tensor) and boundary.ndim
-    beyond = pairs.distance - (boundary[:, None] if each else boundary)
+    level = boundary
+    if isinstance(level, Tensor) and level.ndim:
+        level = level[:, None]
+    beyond = pairs.distance - level
     chosen = pairs.positive | pairs.negative
     # 1 for positives, -1 for negatives; made of whole numbers, since where() takes twice as long.
     way = (pairs.positive.view(torch.int8) - pairs.negative.view(torch.int8)).to(beyond.dtype)
