@@ -1,10 +1,16 @@
 """Classes of several centres: which counts, and how far apart they are."""
 
+from functools import partial
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 from siamlearn.functional.centres import centre_merging, nearest_centre, soft_centres
+from siamlearn.functional.distances import cosine
 from siamlearn.functional.pairs import Pairs
+from siamlearn.nn.losses import InfoNCELoss
+from siamlearn.nn.references import Proxies
 
 
 def two_classes(distances: list[list[float]], *, left_out: int = 0) -> Pairs:
@@ -65,6 +71,22 @@ def test_no_pictures_or_no_classes_are_none_afterwards(join, q, r):
     no = torch.zeros(q, r, dtype=torch.bool)
 
     assert join(Pairs(torch.zeros(q, r), no, no), centres=3).distance.shape == (q, r // 3)
+
+
+@pytest.mark.parametrize("rows", [None, 2, 50])
+def test_any_loss_may_look_at_the_nearest_centres_by_a_miner(rows):
+    proxies = Proxies(3, 4, centres=2)
+    embeddings = torch.randn(8, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    labels = torch.arange(8) % 3
+    loss = InfoNCELoss(
+        0.5, references=proxies, miner=partial(nearest_centre, centres=2), rows=rows
+    )(embeddings, labels)
+    nearest = (1 - cosine(embeddings, proxies.vectors)).reshape(8, 3, 2).amax(dim=2)
+    expected = F.cross_entropy(nearest / 0.5, labels)
+
+    ends = embeddings, proxies.vectors
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(torch.autograd.grad(loss, ends), torch.autograd.grad(expected, ends))
 
 
 def test_merging_by_hand():

@@ -231,6 +231,24 @@ def test_validation_is_not_remembered(tiny):
     assert memory.filled == 5 * 8
 
 
+@pytest.mark.parametrize("steps", [0, 1, 4])
+def test_a_bad_batch_is_not_remembered(tiny, steps):
+    good = [next(iter(batches(tiny)))]
+    trainer = a_trainer(tiny, SupConLoss(references=Memory(20)))
+    if steps:
+        trainer.fit(good, epochs=steps)
+    before = {name: value.clone() for name, value in trainer.criterion.state_dict().items()}
+    bad = torch.full((8, 1, 6, 6), torch.nan), good[0][1]
+    with pytest.raises(FloatingPointError):
+        trainer.fit([bad], epochs=steps + 1)
+
+    for name, value in trainer.criterion.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    # It goes on as if there had been none.
+    trainer.fit(good, epochs=steps + 1)
+    assert trainer.criterion.references.filled == min(20, 8 * (steps + 1))
+
+
 def test_fit_learns_proxies_and_resumes_to_the_same_bits(tmp_path):
     faces = DrawnFaces(4, 4, size=(16, 12))
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-__all__ = ["gradient_norm", "join", "step_schedule"]
+__all__ = ["gradient_norm", "join", "remembered", "step_schedule"]
 
 SHARE = "share_of_first_lr"
 TAKE_SPARSE = (torch.optim.SGD, torch.optim.Adagrad, torch.optim.SparseAdam)
@@ -108,6 +108,17 @@ def gradient_norm(parameters: Sequence[Tensor], *, clip: float | None = None) ->
         for value in values:
             value.mul_((clip / (norm + 1e-6)).clamp(max=1))
     return norm
+
+
+def remembered(loss: object) -> dict[str, Tensor]:
+    """A copy of what a loss has besides parameters, such as a memory.
+
+    Example:
+        >>> remembered(nn.BatchNorm1d(2))["running_mean"]
+        tensor([0., 0.])
+    """
+    named = loss.named_buffers() if isinstance(loss, nn.Module) else ()
+    return {name: buffer.clone() for name, buffer in named}
 
 
 def _gives_sparse(loss: object) -> bool:

@@ -260,8 +260,9 @@ class Trainer:
 
     def _step(self, group: list[Batch], feed: Feed) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        # Batch norms take in a batch when they see it, before it is known to be a bad one.
+        # Batch norms and memories take in a batch when they see it, before it is known to be bad.
         before = [buffer.clone() for buffer in self.statistics]
+        remembered = learning.remembered(self.criterion)
         losses = [self._backward(batch, k, len(group)) for k, batch in enumerate(group)]
         self.scaler.unscale_(self.optimizer)
         norm = learning.gradient_norm(self.parameters, clip=self.clip)
@@ -270,6 +271,8 @@ class Trainer:
         if not math.isfinite(total) or not (math.isfinite(length) or self._overflowed()):
             for buffer, old in zip(self.statistics, before, strict=True):
                 buffer.copy_(old)
+            if isinstance(self.criterion, nn.Module):
+                self.criterion.load_state_dict(remembered, strict=False)
             raise FloatingPointError(self._non_finite(total, group, feed))
         self.scaler.step(self.optimizer)
         self.scaler.update()
