@@ -51,7 +51,7 @@ def normalised_softmax(
         for Deep Metric Learning, BMVC 2019, eq. 4, with s as one by its
         temperature.
     """
-    place = pairs.positive.to(torch.uint8).argmax(dim=-1, keepdim=True)
+    place = pairs.positive.view(torch.uint8).argmax(dim=-1, keepdim=True)
     mine = replace(
         pairs,
         distance=pairs.distance.gather(1, place),
