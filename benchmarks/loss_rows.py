@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from pytorch_metric_learning import distances as peer_distances
 from pytorch_metric_learning import losses as peers
 from pytorch_metric_learning import miners as peer_miners
 from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 
 import siamlearn as sl
-from siamlearn.functional import losses
+from siamlearn.functional import distances, mining
 from siamlearn.nn import losses as modules
 
 
@@ -25,7 +28,7 @@ class Work:
         references: how many, where the batch is not compared with itself.
         asked: the ratio that was aimed at, as it is shown.
         patience: seconds that the times may take together.
-        peer_needs_small: the peer may be run on a small batch first, to load its code.
+        differs: how the peer means something else; then only the times are compared.
     """
 
     name: str
@@ -38,7 +41,7 @@ class Work:
     references: int | None = None
     asked: str = ""
     patience: float = 8
-    peer_needs_small: bool = True
+    differs: str = ""
 
 
 class Dense(nn.Module):
@@ -88,45 +91,195 @@ class Mined(nn.Module):
         return cost
 
 
-WORKS = [
-    Work(
-        "NT-Xent",
-        512,
-        lambda: sl.InfoNCELoss(0.07),
-        lambda: peers.NTXentLoss(0.07),
-        lambda: Dense(info_nce_by_hand),
-        pictures=2,
-        asked="500 times, < 20 MB",
-        patience=40,
-    ),
-    Work(
-        "NT-Xent",
-        4096,
-        lambda: sl.InfoNCELoss(0.07),
-        lambda: peers.NTXentLoss(0.07),
-        lambda: Dense(info_nce_by_hand),
-        pictures=2,
-        asked="< 100 MB",
-    ),
-    Work(
-        "supervised contrastive",
-        4096,
-        lambda: sl.SupConLoss(0.1),
-        lambda: peers.SupConLoss(0.1),
-        lambda: Dense(sup_con_by_hand),
-        asked="5 times, < 60 MB",
-    ),
-    *(
+def arcface(classes: int) -> tuple[Callable[[], nn.Module], Callable[[], nn.Module]]:
+    """Ours and the peer's, of the same weights; the same angle, which the peer has in degrees."""
+
+    def ours() -> nn.Module:
+        return modules.ArcFaceLoss(classes, 512, margin=0.5, scale=64.0)
+
+    def peer() -> nn.Module:
+        loss = peers.ArcFaceLoss(classes, 512, margin=math.degrees(0.5), scale=64)
+        with torch.no_grad():
+            loss.W.copy_(ours().proxies.vectors.T)
+        return loss
+
+    return ours, peer
+
+
+def works() -> list[Work]:
+    """All rows, in the order of the table."""
+    plain = peer_distances.LpDistance(normalize_embeddings=False)
+    return [
         Work(
-            "contrastive, squared",
-            size,
-            lambda: sl.ContrastiveLoss(1.0),
-            None,
-            lambda: Dense(contrastive_by_hand),
-        )
-        for size in (1024, 4096)
-    ),
-]
+            "NT-Xent",
+            512,
+            lambda: sl.InfoNCELoss(0.07),
+            lambda: peers.NTXentLoss(0.07),
+            lambda: Dense(info_nce_by_hand),
+            pictures=2,
+            asked="500 times, < 20 MB",
+            patience=40,
+        ),
+        Work(
+            "NT-Xent",
+            4096,
+            lambda: sl.InfoNCELoss(0.07),
+            lambda: peers.NTXentLoss(0.07),
+            lambda: Dense(info_nce_by_hand),
+            pictures=2,
+            asked="< 100 MB",
+        ),
+        Work(
+            "lifted structure",
+            256,
+            modules.LiftedStructureLoss,
+            lambda: peers.LiftedStructureLoss(neg_margin=1.0, pos_margin=0.0, distance=plain),
+            asked="300 times",
+            patience=30,
+        ),
+        Work(
+            "tuplet margin",
+            256,
+            modules.TupletMarginLoss,
+            peers.TupletMarginLoss,
+            asked="300 times",
+            patience=30,
+        ),
+        Work(
+            "triplet, all",
+            1024,
+            lambda: sl.TripletLoss(0.2),
+            lambda: peers.TripletMarginLoss(0.2, distance=plain),
+            asked="10 times, < 60 MB",
+        ),
+        Work(
+            "triplet, all",
+            4096,
+            lambda: sl.TripletLoss(0.2),
+            lambda: peers.TripletMarginLoss(0.2, distance=plain),
+            asked="< 200 MB",
+        ),
+        Work(
+            "multi-similarity mining, then triplet",
+            1024,
+            lambda: sl.TripletLoss(
+                0.05, distance=sl.cosine, miner=partial(mining.multi_similarity_mining, epsilon=0.1)
+            ),
+            lambda: Mined(
+                peers.TripletMarginLoss(0.05, distance=peer_distances.CosineSimilarity()),
+                peer_miners.MultiSimilarityMiner(epsilon=0.1),
+            ),
+            asked="30 times, < 100 MB",
+            patience=30,
+        ),
+        Work(
+            "triplet, semi-hard",
+            1024,
+            lambda: modules.SemiHardTripletLoss(0.2),
+            lambda: Mined(
+                peers.TripletMarginLoss(0.2, distance=plain),
+                peer_miners.TripletMarginMiner(0.2, type_of_triplets="semihard", distance=plain),
+            ),
+            asked="15 times",
+        ),
+        Work(
+            "supervised contrastive",
+            4096,
+            lambda: sl.SupConLoss(0.1),
+            lambda: peers.SupConLoss(0.1),
+            lambda: Dense(sup_con_by_hand),
+            asked="5 times, < 60 MB",
+        ),
+        Work(
+            "multi-similarity",
+            1024,
+            lambda: modules.MultiSimilarityLoss(base=0.5),
+            lambda: peers.MultiSimilarityLoss(alpha=2, beta=50, base=0.5),
+            asked="3 times",
+        ),
+        Work(
+            "circle",
+            1024,
+            lambda: modules.CircleLoss(relaxation=0.4, scale=80.0),
+            lambda: peers.CircleLoss(m=0.4, gamma=80),
+            asked="3 times",
+        ),
+        Work(
+            "NCA",
+            1024,
+            modules.NCALoss,
+            lambda: peers.NCALoss(
+                distance=peer_distances.LpDistance(normalize_embeddings=False, power=2)
+            ),
+            asked="3 times",
+        ),
+        *(
+            Work(
+                "contrastive",
+                size,
+                lambda: sl.ContrastiveLoss(1.0, squared=False, apart=True),
+                lambda: peers.ContrastiveLoss(distance=plain),
+                asked=asked,
+            )
+            for size, asked in ((1024, "3 times"), (4096, "5 times, < 50 MB"))
+        ),
+        *(
+            Work(
+                "contrastive, squared",
+                size,
+                lambda: sl.ContrastiveLoss(1.0),
+                None,
+                lambda: Dense(contrastive_by_hand),
+            )
+            for size in (1024, 4096)
+        ),
+        Work(
+            "margin",
+            1024,
+            lambda: modules.MarginLoss(0.2, boundary=1.2),
+            peers.MarginLoss,
+            asked="5 times",
+            differs="counts a pair once for every triplet",
+        ),
+        Work("FastAP", 1024, modules.FastAPLoss, peers.FastAPLoss, asked="5 times"),
+        *(
+            Work(
+                "PNP",
+                size,
+                modules.PNPLoss,
+                peers.PNPLoss,
+                asked="5 times",
+                differs="takes every anchor for its own positive",
+            )
+            for size in (256, 1024)
+        ),
+        Work("Smooth-AP", 256, modules.SmoothAPLoss, None),
+        Work(
+            "signal to noise",
+            1024,
+            lambda: sl.ContrastiveLoss(
+                1.0, squared=False, apart=True, distance=distances.signal_to_noise
+            ),
+            lambda: peers.SignalToNoiseRatioContrastiveLoss(
+                distance=peer_distances.SNRDistance(normalize_embeddings=False)
+            ),
+            asked="5 times",
+        ),
+        *(
+            Work(
+                f"ArcFace, {classes:,} classes",
+                256,
+                *arcface(classes),
+                dimensions=512,
+                references=classes,
+                asked="1.5 times",
+            )
+            for classes in (10_000, 100_000)
+        ),
+    ]
+
+
+WORKS = works()
 
 CURVES: dict[str, Callable[[], nn.Module]] = {
     "ContrastiveLoss": sl.ContrastiveLoss,

@@ -39,13 +39,11 @@ GIGABYTE = 1e9
 
 
 def batch(work: Work, size: int, device: str) -> tuple[Tensor, Tensor]:
-    """Unit vectors, and the identities in the order in which a sampler would shuffle them."""
+    """Unit vectors at random, as before any training, and identities in no order."""
     generator = torch.Generator().manual_seed(0)
-    identities = -(-size // work.pictures)
     labels = (torch.arange(size) // work.pictures)[torch.randperm(size, generator=generator)]
-    centres = torch.randn(identities, work.dimensions, generator=generator)
-    noise = torch.randn(size, work.dimensions, generator=generator)
-    vectors = torch.nn.functional.normalize(centres[labels] + noise, dim=1)
+    vectors = torch.randn(size, work.dimensions, generator=generator)
+    vectors = torch.nn.functional.normalize(vectors, dim=1)
     return vectors.to(device).requires_grad_(), labels.to(device)
 
 
@@ -99,7 +97,9 @@ def compare(work: Work, device: str) -> dict[str, Any]:
         try:
             value = step(loss, vectors, labels)
         except RuntimeError as error:  # also CUDA's out of memory
-            wanted = re.search(r"(?:tried to allocate|allocate) ([\d.]+) ?(bytes|GiB|MiB)?", str(error))
+            wanted = re.search(
+                r"(?:tried to allocate|allocate) ([\d.]+) ?(bytes|GiB|MiB)?", str(error)
+            )
             if not wanted:
                 raise
             unit = {"GiB": 2**30, "MiB": 2**20}.get(wanted[2] or "", 1)
@@ -108,8 +108,8 @@ def compare(work: Work, device: str) -> dict[str, Any]:
         assert vectors.grad is not None
         found[name] = value, vectors.grad.clone()
         runs[name] = lambda loss=loss: step(loss, vectors, labels)
-    for name, (value, gradient) in found.items():
-        torch.testing.assert_close(value, found[OURS][0], rtol=1e-3, atol=1e-6, msg=lambda m: name + m)
+    for name, (value, gradient) in () if work.differs else found.items():
+        torch.testing.assert_close(value, found[OURS][0], rtol=1e-3, atol=1e-6)
         off = (gradient - found[OURS][1]).norm() / found[OURS][1].norm()
         assert off < 1e-3, f"{name}: gradients differ by {off:.2g}"
     runs["floor"] = floor(work, vectors)
@@ -127,8 +127,7 @@ def memory(work: Work, name: str, device: str) -> float:
     """The most that one step needed beyond what was there before it, in bytes."""
     loss = ways(work, device)[name]
     vectors, labels = batch(work, 64, device)
-    if work.peer_needs_small or name == OURS:
-        step(loss, vectors, labels)  # loads the code
+    step(loss, vectors, labels)  # loads the code
     vectors, labels = batch(work, work.size, device)
     vectors.grad = torch.zeros_like(vectors)
     gc.collect()
@@ -154,7 +153,8 @@ def child(*arguments: str) -> Any:
         [sys.executable, __file__, *arguments], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise RuntimeError(f"{arguments}: {done.stderr[-2000:]}")
+        msg = f"{' '.join(arguments)}: {done.stderr[-2000:]}"
+        raise RuntimeError(msg)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -163,9 +163,7 @@ def measured(index: int, device: str) -> dict[str, Any]:
     work = WORKS[index]
     common = ("--index", str(index), "--device", device)
     found = child("--measure", "time", *common)
-    peaks = {
-        name: child("--measure", name, *common) for name in (OURS, PEER) if name in found
-    }
+    peaks = {name: child("--measure", name, *common) for name in (OURS, PEER) if name in found}
     row: dict[str, Any] = {"work": work.name, "batch": work.size}
     row[f"{OURS}, ms"] = 1e3 * found[OURS]
     row["floor, ms"] = 1e3 * found["floor"]
@@ -179,6 +177,7 @@ def measured(index: int, device: str) -> dict[str, Any]:
     row[f"{OURS}, MB"] = peaks[OURS] / 1e6
     row["PML, MB"] = peaks[PEER] / 1e6 if PEER in peaks else None
     row["asked"] = work.asked
+    row["the peer"] = work.differs or None
     return row
 
 
@@ -241,7 +240,9 @@ def main() -> None:
             sys.stdout.flush()
     if asked.only:
         return
-    curves = [] if asked.no_curves else [row for name in CURVES for row in curve(name, asked.device)]
+    curves = (
+        [] if asked.no_curves else [row for name in CURVES for row in curve(name, asked.device)]
+    )
     name = "losses" if asked.device == "cpu" else "losses_cuda"
     write(name, rows, curves=curves, peer=f"{PEER} {pytorch_metric_learning.__version__}")
 

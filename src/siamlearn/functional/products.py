@@ -119,13 +119,8 @@ class _Cosine(Products):
         sums[1].pull[columns].addmm_(slope.mT, self.queries[rows], alpha=-1)
 
     def gradients(self, sums: tuple[Sum, Sum]) -> tuple[Tensor, Tensor]:
-        # A change along a vector changes its length alone.
-        across = [
-            (sum_.pull - (sum_.pull * u).sum(dim=-1, keepdim=True) * u) / length
-            for sum_, u, length in zip(
-                sums, (self.queries, self.references), self.lengths, strict=True
-            )
-        ]
+        sides = zip(sums, (self.queries, self.references), self.lengths, strict=True)
+        across = [_across(sum_.pull, u, length) for sum_, u, length in sides]
         return across[0], across[1]
 
 
@@ -204,3 +199,9 @@ class _Plain(Products):
 def _lengths(vectors: Tensor) -> Tensor:
     length: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     return length.where(length > 0, 1)
+
+
+def _across(pull: Tensor, unit_: Tensor, length: Tensor) -> Tensor:
+    """From the gradient by a unit vector to that by the vector, which only its direction changes."""
+    along = torch.linalg.vecdot(pull, unit_)[:, None]
+    return torch.addcmul(pull, along, unit_, value=-1).div_(length)
