@@ -8,14 +8,15 @@ Axes: q queries (pictures), c classes, k centres of each class.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from siamlearn.functional.losses.exponentials import log_sum_exp
-from siamlearn.functional.margins import angular_margin, curricular_margin, hard_negatives
+from siamlearn.functional.margins import angular_margin
 from siamlearn.functional.pairs import Pairs, Terms
 
 __all__ = ["curricular_softmax", "normalised_softmax", "over_nearest_centres"]
@@ -51,13 +52,7 @@ def normalised_softmax(
         for Deep Metric Learning, BMVC 2019, eq. 4, with s as one by its
         temperature.
     """
-    place = pairs.positive.view(torch.uint8).argmax(dim=-1, keepdim=True)
-    mine = replace(
-        pairs,
-        distance=pairs.distance.gather(1, place),
-        positive=pairs.positive.gather(1, place),
-        negative=pairs.negative.gather(1, place),
-    )
+    place, mine = _positives(pairs)
     moved = mine if margin is None else margin(mine)
     rivals = log_sum_exp(pairs.distance * -scale, pairs.negative)
     lack = rivals.log[:, None] + moved.distance * scale
@@ -92,17 +87,17 @@ def curricular_softmax(
     Source:
         Huang et al.: CurricularFace, CVPR 2020, sec. 3.2.
     """
-    whole = curricular_margin(pairs, progress=progress, margin=margin)
-    moved = replace(pairs, distance=torch.where(pairs.positive, pairs.distance, whole.distance))
-    terms = normalised_softmax(
-        moved, scale=scale, margin=lambda mine: angular_margin(mine, margin=margin)
-    )
+    turned = partial(angular_margin, margin=margin)
+    _, mine = _positives(pairs)
+    far = turned(mine).distance.detach().masked_fill(~mine.positive, -torch.inf)
+    hard = pairs.negative & (pairs.distance < far)
+    cosine = 1 - pairs.distance
+    moved = torch.where(hard, 1 - cosine * (progress + cosine), pairs.distance)
+    terms = normalised_softmax(replace(pairs, distance=moved), scale=scale, margin=turned)
     if terms.slope is None:
         return terms
-    with torch.no_grad():
-        steepness = progress + 2 * (1 - pairs.distance)
-        hard = hard_negatives(pairs, margin=margin)
-        return replace(terms, slope=terms.slope.mul_(torch.where(hard, steepness, 1)))
+    steepness = torch.where(hard, progress + 2 * cosine.detach(), 1)
+    return replace(terms, slope=terms.slope.mul_(steepness))
 
 
 def over_nearest_centres(loss: Callable[[Pairs], Terms], pairs: Pairs, *, centres: int) -> Terms:
@@ -129,6 +124,14 @@ def over_nearest_centres(loss: Callable[[Pairs], Terms], pairs: Pairs, *, centre
     slope = terms.slope.new_zeros(*terms.slope.shape, centres)
     slope.scatter_(-1, near.indices[..., None], terms.slope[..., None])
     return replace(terms, slope=slope.flatten(1))
+
+
+def _positives(pairs: Pairs) -> tuple[Int[Tensor, "q 1"], Pairs]:
+    """Where the positive of each row stands, and a block of one column with nothing else."""
+    place = pairs.positive.view(torch.uint8).argmax(dim=-1, keepdim=True)
+    each = (pairs.distance, pairs.positive, pairs.negative)
+    distance, positive, negative = (block.gather(1, place) for block in each)
+    return place, replace(pairs, distance=distance, positive=positive, negative=negative)
 
 
 def _steepness(margin: Callable[[Pairs], Pairs], pairs: Pairs) -> Float[Tensor, "q 1"]:
