@@ -266,7 +266,7 @@ def test_half_precision_is_computed_in_float32(loss):
     assert half.grad.isfinite().all()
 
 
-def test_compilation_captures_the_whole_and_changes_nothing():
+def test_compilation_captures_the_whole_and_lets_no_strange_label_in():
     # In a process of its own, where no types are checked, as dynamo does not like to see it.
     program = """
 import torch
@@ -281,6 +281,12 @@ for loss in (SubCentreArcFaceLoss, CurricularFaceLoss, MagFaceLoss):
         cost = form(x, y)
         found.append([cost, *torch.autograd.grad(cost, ends)])
     torch.testing.assert_close(*found)
+    try:
+        form(x, y + 1)
+    except RuntimeError as error:
+        assert "labels must be from 0" in str(error)
+    else:
+        raise AssertionError("a label that is no class was let in")
 """
     run = [sys.executable, "-c", program]
     done = subprocess.run(run, capture_output=True, text=True, timeout=300)

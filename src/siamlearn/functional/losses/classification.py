@@ -73,6 +73,8 @@ def curricular_softmax(
 ) -> Terms:
     """The same, with an angular margin and hard negatives that count more and more.
 
+    When: see :func:`~siamlearn.functional.margins.curricular_margin`.
+
     Args:
         progress: how far training has come; this and the margin are those of
             :func:`~siamlearn.functional.margins.curricular_margin`.
@@ -102,6 +104,8 @@ def curricular_softmax(
 
 def over_nearest_centres(loss: Callable[[Pairs], Terms], pairs: Pairs, *, centres: int) -> Terms:
     """A loss over classes with several centres each: the nearest of them stands for its class.
+
+    When: identities look several ways, or some of their labels are wrong.
 
     Args:
         centres: k, how many columns, side by side, belong to one class.

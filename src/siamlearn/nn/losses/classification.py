@@ -123,9 +123,9 @@ class ClassificationLoss(PairLoss, ABC):
             )
             raise ValueError(msg)
         references: References = self.proxies(embeddings, labels)
-        if labels.device.type != "cpu":
+        if labels.device.type != "cpu" or torch.compiler.is_compiling():
             known = (labels >= 0) & (labels < self.proxies.classes)
-            torch._assert_async(known.all())
+            torch._assert_async(known.all(), "labels must be from 0 to the number of classes")
         if self.training and self._watch is not None and len(labels):
             with torch.no_grad():
                 self._watch(full_precision(embeddings), labels, references)
