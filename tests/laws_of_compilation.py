@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from contextlib import nullcontext
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,7 +28,7 @@ WAITING = {
 }
 
 
-@cache
+@pytest.fixture(scope="module")
 def compiled() -> dict[str, Compiled]:
     with TemporaryDirectory() as folder:
         file = Path(folder, "compiled")
@@ -42,8 +41,8 @@ def compiled() -> dict[str, Compiled]:
 
 
 @every_loss
-def test_compilation_captures_the_whole_and_changes_nothing(loss):
-    one = compiled()[loss.name]
+def test_compilation_captures_the_whole_and_changes_nothing(loss, compiled):
+    one = compiled[loss.name]
 
     assert not one.error
     assert_same(tuple(one.found), tuple(one.expected))
@@ -54,8 +53,8 @@ def test_compilation_captures_the_whole_and_changes_nothing(loss):
 
 
 @pytest.mark.parametrize("name", TO_MACHINE_CODE)
-def test_compiled_to_machine_code_it_is_the_same(name):
-    one = compiled()[f"{name} to machine code"]
+def test_compiled_to_machine_code_it_is_the_same(name, compiled):
+    one = compiled[f"{name} to machine code"]
 
     assert not one.error
     assert_same(tuple(one.found), tuple(one.expected))

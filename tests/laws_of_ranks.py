@@ -2,15 +2,22 @@
 
 import pytest
 import torch
+from torch import Tensor
 
-from known.together import WAYS, Case, alone, cases, of_every_choice, outcomes
+from known import together
+from known.together import WAYS, Case, alone, cases, of_every_choice
 from known.trials import assert_same, every_loss
 
 CHOICES = [name for name, case in of_every_choice().items() if not case.broken]
 
 
-def assert_ranks_equal_one_process(name: str, case: Case) -> None:
-    said, (cost, gradient, *learned) = outcomes()[name], alone(case)
+@pytest.fixture(scope="module")
+def outcomes():
+    return together.outcomes()
+
+
+def assert_ranks_equal_one_process(said: list[list[Tensor]], case: Case) -> None:
+    cost, gradient, *learned = alone(case)
     # Each rank rounds its share of a gradient in half precision before they are added.
     within = {} if case.dtype == torch.float64 else {"within": 1e-2}
     for its_cost, *_ in said:  # what is logged is the loss of all
@@ -22,22 +29,21 @@ def assert_ranks_equal_one_process(name: str, case: Case) -> None:
 
 @every_loss
 @pytest.mark.parametrize(("sizes", "rows"), WAYS, ids=str)
-def test_uneven_ranks_equal_one_process(loss, sizes, rows):
+def test_uneven_ranks_equal_one_process(loss, sizes, rows, outcomes):
     name = f"{loss.name} {sizes} {rows}"
 
-    assert_ranks_equal_one_process(name, cases()[name])
+    assert_ranks_equal_one_process(outcomes[name], cases()[name])
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_ranks_equal_one_process_with_every_choice(name):
-    assert_ranks_equal_one_process(name, of_every_choice()[name])
+def test_ranks_equal_one_process_with_every_choice(name, outcomes):
+    assert_ranks_equal_one_process(outcomes[name], cases()[name])
 
 
-def test_a_gather_that_forgets_the_gradient_would_be_found():
+def test_a_gather_that_forgets_the_gradient_would_be_found(outcomes):
     name = "a gather that forgets the gradient"
-    case = of_every_choice()[name]
-    (cost, *_), (expected, *_) = outcomes()[name][0], alone(case)
+    (cost, *_), (expected, *_) = outcomes[name][0], alone(cases()[name])
 
     torch.testing.assert_close(cost, expected)
     with pytest.raises(AssertionError, match="not close"):
-        assert_ranks_equal_one_process(name, case)
+        assert_ranks_equal_one_process(outcomes[name], cases()[name])

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from known import LOSSES
 from known.loss import Loss
 from known.trials import a_module
+from siamlearn.functional import losses
 from siamlearn.functional.distances import cosine
 from siamlearn.functional.pairings import References, adjacent_pairs, two_towers
+from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.nn import ranks
 from siamlearn.nn.losses import ContrastiveLoss, InfoNCELoss, PairLoss, ProxyAnchorLoss
 from siamlearn.nn.references import Memory, Proxies
@@ -83,6 +85,15 @@ class Remembering:
         self.past.append((embeddings.detach(), labels))
         own = before + torch.arange(len(labels))
         return References(*(torch.cat(side) for side in zip(*seen, strict=True)), own)
+
+
+class Silent(PairLoss):
+    """A loss that looks at nothing where there is nothing, so that no gradient leads back."""
+
+    def terms(self, pairs: Pairs) -> Terms:
+        if len(pairs.distance) == 0:
+            return Terms(torch.zeros(()).double(), torch.zeros((), dtype=torch.int64))
+        return losses.contrastive(pairs)
 
 
 class BesideThree(nn.Module):
@@ -149,7 +160,9 @@ def of_every_choice() -> dict[str, Case]:
         "huge labels": Case((5, 3), info_nce, lambda labels: labels - 2**63),
         "proxies": Case((5, 3), on(lambda: Proxies(3, 3))),
         "a sample of proxies": Case((5, 3), on(lambda: Proxies(50, 3, sample=0.2)), steps=2),
-        "a memory": Case((5, 3), on(Remembering), steps=3),
+        "all that was shown": Case((5, 3), on(Remembering), steps=3),
+        "a memory": Case((5, 3), on(partial(Memory, 12, warm_up=1)), steps=4),
+        "nothing said of an empty batch": Case((8, 0), Silent),
         "a memory that wraps around": Case((5, 3), on(lambda: Memory(11)), steps=3),
         "a memory after its warm-up": Case((3, 0, 5), on(lambda: Memory(50, warm_up=1)), steps=3),
         "proxies as anchors": Case((5, 3), anchors(Proxies(3, 3))),
@@ -165,7 +178,6 @@ def cases() -> dict[str, Case]:
     return of_every_loss() | of_every_choice()
 
 
-@cache
 def outcomes() -> dict[str, list[list[Tensor]]]:
     """Of every case, what each of its ranks says."""
     with tempfile.TemporaryDirectory() as folder:
