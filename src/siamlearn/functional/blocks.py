@@ -53,7 +53,7 @@ def accumulate(
         >>> x, y = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([7, 7, 8])
         >>> nearest = lambda pairs: Terms(pairs.distance.amin(), torch.tensor(1))
         >>> accumulate(nearest, x, y, x + 5, y, distance=torch.cdist, rows=2)
-        Terms(total=tensor(6.), count=tensor(2), slope=None)
+        Terms(total=tensor(6.), count=tensor(2), slope=None, slopes=None)
     """
     itself = queries is references and query_labels is reference_labels and own is not None
     queries = full_precision(queries)
@@ -66,18 +66,19 @@ def accumulate(
         made = products(distance, queries.detach(), references.detach())
         half = symmetric and itself and made.symmetric
         blocks = _Blocks(terms, made, (queries, references), labels, own, half=half)
-        height = rows or _rows_that_fit(len(references), queries.device)
+        height = rows or _rows_that_fit(len(references), references.shape[1], queries.device)
         for start in range(0, max(len(queries), 1), height):
             blocks.add(slice(start, start + height))
         return blocks.sum()
 
 
-def _rows_that_fit(columns: int, device: torch.device) -> int:
+def _rows_that_fit(columns: int, dimensions: int, device: torch.device) -> int:
     """Measured by benchmarks/losses.py: few pairs fit the cache, many rows make fast products."""
     columns = max(columns, 1)
     if device.type != "cpu":
         return max(16, 2**26 // columns)
-    return max(2**18 // columns, min(64, 2**21 // columns), 16)
+    # A block is never much larger than the references themselves, which it reads and adds to.
+    return max(2**18 // columns, min(max(64, dimensions // 4), 2**24 // columns), 16)
 
 
 class _Blocks:
@@ -95,6 +96,7 @@ class _Blocks:
     ) -> None:
         self.loss, self.products, self.sides = loss, products, sides
         self.labels, self.own, self.half = labels, own, half
+        self.partners = _partners(*labels)
         self.length = torch.linalg.vector_norm(sides[0], dim=-1)
         self.learns = torch.is_grad_enabled()
         self.has_slope = False  # until the first block has shown one
@@ -108,12 +110,19 @@ class _Blocks:
         pairs = self._pairs(rows, columns)
         part = self._part(pairs, rows)
         by = 2 if self.half else 1
-        if part.slope is not None and self.learns:
-            slopes = part.slope if part.total.ndim else part.slope[None]
+        slopes = part.slopes
+        if slopes is None and part.slope is not None:
+            slopes = tuple(part.slope) if part.total.ndim else (part.slope,)
+        if slopes is not None and self.learns:
             if not self.sums:
                 self.sums = [self._nothing_yet() for _ in slopes]
             for slope, sums in zip(slopes, self.sums, strict=True):
-                self.products.pull(slope if by == 1 else slope.mul_(by), rows, columns, sums)
+                slope = slope if by == 1 else slope.mul_(by)
+                if slope.shape == pairs.distance.shape:
+                    self.products.pull(slope, rows, columns, sums)
+                else:
+                    assert pairs.partners is not None  # the only other shape there is
+                    self.products.pull_few(slope, pairs.partners, rows, columns, sums)
         if self.so_far is None:
             self.so_far = Terms(part.total.detach() * by, part.count * by)
             return
@@ -127,9 +136,11 @@ class _Blocks:
         assert whole is not None  # there is a first block, if only of no rows
         found = dict(self.others)
         pulled = [self.products.gradients(sums) for sums in self.sums]
-        for end, slopes in zip(self.sides, zip(*pulled, strict=True), strict=False):
+        sides = self.sides[:1] if self.sides[0] is self.sides[1] else self.sides
+        for end, slopes in zip(sides, zip(*pulled, strict=True), strict=False):
             if end.requires_grad:
-                found[end] = torch.stack(slopes)
+                slope = torch.stack(slopes) if len(slopes) > 1 else slopes[0][None]
+                found[end] = found[end] + slope if end in found else slope
         if not found:
             return whole
         return replace(whole, total=_Known.apply(whole.total, [*found.values()], *found))
@@ -146,18 +157,24 @@ class _Blocks:
             for mask in (positive, negative):
                 mask.scatter_(1, self.own[rows, None], value=False)
         distance = self.products.distance(rows, columns)
-        return Pairs(distance, positive, negative, label=mine, length=self.length.detach()[rows])
+        partners = None if self.partners is None else self.partners[rows]
+        if partners is not None and self.half:
+            itself = torch.arange(len(mine), device=mine.device)[:, None]
+            partners = torch.where(partners < rows.start, itself, partners - rows.start)
+        return Pairs(distance, positive, negative, mine, self.length.detach()[rows], partners)
 
     def _part(self, pairs: Pairs, rows: slice) -> Terms:
         if not self.learns or self.has_slope:
             part = self.loss(pairs)
-            if not self.learns or (part.slope is not None and not part.total.requires_grad):
+            if not self.learns or (_known(part) and not part.total.requires_grad):
                 return part
         with torch.enable_grad():
             leaves = [end.detach().requires_grad_() for end in (pairs.distance, self.length[rows])]
             part = self.loss(replace(pairs, distance=leaves[0], length=leaves[1]))
-        others = [end for end in _ends(part.total) if not any(end is leaf for leaf in leaves)]
-        self.has_slope = part.slope is not None and not others
+        ends = _ends(part.total)
+        others = [end for end in ends if not any(end is leaf for leaf in leaves)]
+        by_length_too = any(end is leaves[1] for end in ends)
+        self.has_slope = _known(part) and not others and not by_length_too
         if self.has_slope or not part.total.requires_grad:
             return part
         by_distance, by_length, *slopes = _slopes(part.total, [*leaves, *others])
@@ -167,6 +184,7 @@ class _Blocks:
             slopes, others = [of_all, *slopes], [self.length, *others]
         for end, slope in zip(others, slopes, strict=True):
             assert slope is not None  # it was found by going there
+            slope = slope * 2 if self.half else slope
             self.others[end] = self.others[end].add_(slope) if end in self.others else slope
         if by_distance is None:
             return part
@@ -194,8 +212,33 @@ class _Known(torch.autograd.Function):
                 "at once by rows=len(embeddings)"
             )
             raise RuntimeError(msg)
-        slopes = (torch.tensordot(gradient.flatten(), s, dims=1) for s in ctx.saved_tensors)
+        slopes = (
+            s[0] * gradient.flatten()[0].to(s)
+            if len(s) == 1
+            else torch.tensordot(gradient.flatten().to(s), s, dims=1)
+            for s in ctx.saved_tensors
+        )
         return None, None, *slopes
+
+
+def _known(part: Terms) -> bool:
+    return part.slope is not None or part.slopes is not None
+
+
+def _partners(labels: Tensor, others: Tensor | None) -> Tensor | None:
+    """For each label the columns where others are the same, and then some where they are not.
+
+    None where that is no help, or cannot be known without waiting for a device.
+    """
+    if labels.device.type != "cpu" or labels.ndim > 1 or others is None or not len(labels):
+        return None
+    labels = labels.long().contiguous()
+    ordered, order = others.long().sort()
+    first = torch.searchsorted(ordered, labels)
+    most = int((torch.searchsorted(ordered, labels, right=True) - first).max())
+    if not 0 < most * 4 <= len(others):
+        return None
+    return order[(first[:, None] + torch.arange(most)) % len(others)]
 
 
 def _ends(total: Tensor) -> list[Tensor]:
@@ -213,7 +256,7 @@ def _ends(total: Tensor) -> list[Tensor]:
 
 
 def _slopes(total: Tensor, ends: list[Tensor]) -> list[Tensor | None]:
-    """For each end the gradients of each part of the total by it, stacked; None if there is none."""
+    """For each end the gradients of each part of the total by it, stacked, or None without any."""
     each = [
         torch.autograd.grad(part, ends, retain_graph=True, allow_unused=True)
         for part in total.flatten()

@@ -105,7 +105,7 @@ def all_pairs(
         ...     pairs.distance[pairs.positive].sum(), pairs.positive.sum()
         ... )
         >>> all_pairs(sum_of_positives, x, y, distance=torch.cdist)
-        Terms(total=tensor(2.), count=tensor(2), slope=None)
+        Terms(total=tensor(2.), count=tensor(2), slope=None, slopes=None)
     """
     others, names, own = references or gather(embeddings, labels)
     return accumulate(
@@ -144,7 +144,7 @@ def two_towers(
         >>> x, y = torch.tensor([[0.0], [1.0], [3.0], [1.0]]), torch.tensor([7, 8, 7, 8])
         >>> everything = lambda pairs: Terms(pairs.distance.sum(), pairs.positive.sum())
         >>> two_towers(everything, x, y, distance=torch.cdist)
-        Terms(total=tensor(12.), count=tensor(4), slope=None)
+        Terms(total=tensor(12.), count=tensor(4), slope=None, slopes=None)
     """
     _refuse(references, "two_towers")
     half = len(embeddings) // 2
@@ -182,7 +182,7 @@ def adjacent_pairs(
         >>> x, y = torch.tensor([[0.0], [1.0], [3.0], [1.0]]), torch.tensor([7, 7, 7, 8])
         >>> everything = lambda pairs: Terms(pairs.distance.sum(), pairs.positive.sum())
         >>> adjacent_pairs(everything, x, y, distance=torch.cdist)
-        Terms(total=tensor(3.), count=tensor(1), slope=None)
+        Terms(total=tensor(3.), count=tensor(1), slope=None, slopes=None)
     """
     _refuse(references, "adjacent_pairs")
     return terms(adjacent(embeddings, labels, distance=distance))
@@ -210,7 +210,7 @@ def adjacent_triplets(
         >>> x, y = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([7, 7, 8])
         >>> everything = lambda pairs: Terms(pairs.distance.sum(), pairs.positive.sum())
         >>> adjacent_triplets(everything, x, y, distance=torch.cdist)
-        Terms(total=tensor(4.), count=tensor(1), slope=None)
+        Terms(total=tensor(4.), count=tensor(1), slope=None, slopes=None)
     """
     _refuse(references, "adjacent_triplets")
     return terms(adjacent(embeddings, labels, distance=distance, parts=3))

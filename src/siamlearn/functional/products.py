@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from siamlearn.functional.distances import cosine, euclidean, squared_euclidean
@@ -80,6 +80,18 @@ class Products(ABC):
         The slope may be overwritten.
         """
 
+    def pull_few(
+        self,
+        slope: Float[Tensor, "q k"],
+        partners: Int[Tensor, "q k"],
+        rows: slice,
+        columns: slice,
+        sums: tuple[Sum, Sum],
+    ) -> None:
+        """The same where only some columns of each row, counted from the first, have a slope."""
+        whole = slope.new_zeros(len(slope), len(self.references[columns]))
+        self.pull(whole.scatter_add_(1, partners, slope), rows, columns, sums)
+
     @abstractmethod
     def gradients(self, sums: tuple[Sum, Sum]) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
         """Of the whole, by queries and by references."""
@@ -118,6 +130,17 @@ class _Cosine(Products):
         sums[0].pull[rows].addmm_(slope, self.references[columns], alpha=-1)
         sums[1].pull[columns].addmm_(slope.mT, self.queries[rows], alpha=-1)
 
+    def pull_few(
+        self,
+        slope: Tensor,
+        partners: Tensor,
+        rows: slice,
+        columns: slice,
+        sums: tuple[Sum, Sum],
+    ) -> None:
+        sides = self.queries[rows], self.references[columns]
+        _pull_few(slope, partners, sides, (sums[0].pull[rows], sums[1].pull[columns]), by=-1)
+
     def gradients(self, sums: tuple[Sum, Sum]) -> tuple[Tensor, Tensor]:
         sides = zip(sums, (self.queries, self.references), self.lengths, strict=True)
         across = [_across(sum_.pull, u, length) for sum_, u, length in sides]
@@ -147,16 +170,36 @@ class _Lengths(Products):
         return distance
 
     def pull(self, slope: Tensor, rows: slice, columns: slice, sums: tuple[Sum, Sum]) -> None:
-        if not self.squared:
-            # By d / d² instead of 1 / d, because at distance 0 there is no direction to move in:
-            # the subgradient is 0. Comparing every distance with 0 would take ten times as long.
-            tiny = torch.finfo(self.square.dtype).tiny
-            slope = slope.mul_(self.last).div_(self.square.clamp_min_(tiny))
-        by = 2 if self.squared else 1
+        by, slope = self._weight(slope, self.last, self.square)
         sums[0].weight[rows] += by * slope.sum(dim=1)
         sums[1].weight[columns] += by * slope.sum(dim=0)
         sums[0].pull[rows].addmm_(slope, self.references[columns], alpha=-by)
         sums[1].pull[columns].addmm_(slope.mT, self.queries[rows], alpha=-by)
+
+    def pull_few(
+        self,
+        slope: Tensor,
+        partners: Tensor,
+        rows: slice,
+        columns: slice,
+        sums: tuple[Sum, Sum],
+    ) -> None:
+        by, slope = self._weight(
+            slope, self.last.gather(1, partners), self.square.gather(1, partners)
+        )
+        sums[0].weight[rows] += by * slope.sum(dim=1)
+        sums[1].weight[columns].index_add_(0, partners.flatten(), slope.flatten(), alpha=by)
+        sides = self.queries[rows], self.references[columns]
+        _pull_few(slope, partners, sides, (sums[0].pull[rows], sums[1].pull[columns]), by=-by)
+
+    def _weight(self, slope: Tensor, distance: Tensor, square: Tensor) -> tuple[int, Tensor]:
+        """What the differences of a block are multiplied by: a number, times a weight each."""
+        if self.squared:
+            return 2, slope
+        # By d / d² instead of 1 / d, because at distance 0 there is no direction to move in: the
+        # subgradient is 0. Comparing every distance with 0 would take ten times as long.
+        tiny = torch.finfo(square.dtype).tiny
+        return 1, slope.mul_(distance).div_(square.clamp(min=tiny))
 
     def gradients(self, sums: tuple[Sum, Sum]) -> tuple[Tensor, Tensor]:
         here, there = sums
@@ -202,6 +245,20 @@ def _lengths(vectors: Tensor) -> Tensor:
 
 
 def _across(pull: Tensor, unit_: Tensor, length: Tensor) -> Tensor:
-    """From the gradient by a unit vector to that by the vector, which only its direction changes."""
+    """From the gradient by a unit vector to that by the vector: only its direction counts."""
     along = torch.linalg.vecdot(pull, unit_)[:, None]
     return torch.addcmul(pull, along, unit_, value=-1).div_(length)
+
+
+def _pull_few(
+    weight: Tensor,
+    partners: Tensor,
+    sides: tuple[Tensor, Tensor],
+    sums: tuple[Tensor, Tensor],
+    *,
+    by: int,
+) -> None:
+    """Add to both sides what some pairs of each row say, without products of whole matrices."""
+    for one, other in zip(weight.T, partners.T, strict=True):
+        sums[0].addcmul_(one[:, None], sides[1][other], value=by)
+        sums[1].index_add_(0, other, one[:, None] * sides[0], alpha=by)

@@ -43,7 +43,7 @@ def anchor_swap(
         >>> x, y = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([7, 7, 8])
         >>> everything = lambda pairs: Terms(pairs.distance.sum(), pairs.positive.sum())
         >>> anchor_swap(everything, x, y, distance=torch.cdist)
-        Terms(total=tensor(3.), count=tensor(1), slope=None)
+        Terms(total=tensor(3.), count=tensor(1), slope=None, slopes=None)
 
     Source:
         Balntas, Riba, Ponsa, Mikolajczyk: Learning local feature descriptors with triplets and

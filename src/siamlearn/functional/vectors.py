@@ -101,4 +101,5 @@ def square_distance(
     # Measured in powers of two not below it, which changes no digit, what is under 1 is rounding:
     # one threshold for all takes a third of the time of comparing each with that of its row.
     grain = rounding.clamp(min=1e-300).log2().ceil().exp2()
-    return F.threshold_((left / grain) @ right.mT, 1, 0).mul_(grain).float()
+    square: Tensor = F.threshold((left / grain) @ right.mT, 1, 0, inplace=True)
+    return square.mul_(grain).float()

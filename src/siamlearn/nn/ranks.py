@@ -7,7 +7,6 @@ are those of one process that holds the whole batch, in the order of the ranks.
 Axes: n pictures of the batch of this rank, m of all ranks together, d embedding dimensions.
 """
 
-from dataclasses import replace
 from typing import Any, final
 
 import torch
@@ -75,8 +74,7 @@ class Ranks:
 
     def sum(self, terms: Terms) -> Terms:
         """What the rows of all ranks cost; the gradient goes to those of this rank."""
-        total = _Sum.apply(terms.total, *self.gathered)
-        return replace(terms, total=total, count=_sum(terms.count), slope=None)
+        return Terms(_Sum.apply(terms.total, *self.gathered), _sum(terms.count))
 
 
 class _Gather(torch.autograd.Function):

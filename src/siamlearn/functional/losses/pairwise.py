@@ -59,16 +59,15 @@ def contrastive(
     """
     if apart:
         return _apart(pairs, inner=positive_margin, outer=margin, squared=squared)
-    # Each line is a pass over the block; what positives lack is below zero, as is the way to it.
-    lack = (margin - pairs.distance).relu_()
-    pull = -pairs.distance if positive_margin == 0 else positive_margin - pairs.distance
-    pull = pull if positive_margin == 0 else pull.clamp_(max=0)
-    chosen = pairs.positive | pairs.negative
-    lack = torch.where(pairs.positive, pull, lack).masked_fill_(~chosen, 0)
-    count = chosen.count_nonzero()
+    push = (margin - pairs.distance).masked_fill_(~pairs.negative, 0).relu_()
+    pull = torch.where(pairs.few(pairs.positive), pairs.few(pairs.distance) - positive_margin, 0)
+    pull = pull.relu()
+    count = pairs.few(pairs.positive).count_nonzero() + pairs.negative.count_nonzero()
     if squared:
-        return Terms(lack.square().sum(), count, slope=-2 * lack.detach())
-    return Terms(lack.abs().sum(), count, slope=lack.detach().sign().neg_())
+        total = push.square().sum() + pull.square().sum()
+        return Terms(total, count, pairs.add_few(-2 * push.detach(), 2 * pull.detach()))
+    slope = push.detach().sign().neg_()
+    return Terms(push.sum() + pull.sum(), count, pairs.add_few(slope, pull.detach().sign()))
 
 
 def threshold_consistent(
@@ -278,17 +277,16 @@ def _apart(
     weights: tuple[float, float] = (1.0, 1.0),
 ) -> Terms:
     """Positives beyond one distance and negatives within another, averaged apart, over those."""
-    pull = torch.where(pairs.positive, (pairs.distance - inner).relu_(), 0)
-    push = torch.where(pairs.negative, (outer - pairs.distance).relu_(), 0)
-    slope = pull.new_empty(2, *pull.shape)
-    for part, way in zip((pull, push), slope, strict=True):
-        torch.sign(part.detach(), out=way)  # 1 where it costs anything, 0 elsewhere
-    count = slope.sum(dim=2, dtype=torch.float64).long().sum(dim=1)
-    if squared:
-        for part, way in zip((pull, push), slope, strict=True):
-            torch.mul(part.detach(), 2, out=way)
-    slope[0] *= weights[0]
-    slope[1] *= -weights[1]
+    positive = pairs.few(pairs.positive)
+    pull = torch.where(positive, (pairs.few(pairs.distance) - inner).relu(), 0)
+    push = (outer - pairs.distance).masked_fill_(~pairs.negative, 0).relu_()
+    # 1 where it costs anything, 0 elsewhere; float32 cannot count beyond 2**24.
+    costs = [part.detach().sign() for part in (pull, push)]
+    count = torch.stack([each.sum(dim=1, dtype=torch.float64).long().sum() for each in costs])
+    ways = [2 * part.detach() for part in (pull, push)] if squared else costs
+    slopes = ways[0] * weights[0], ways[1] * -weights[1]
     totals = [part.square().sum() if squared else part.sum() for part in (pull, push)]
     total = torch.stack([weights[0] * totals[0], weights[1] * totals[1]])
-    return Terms(total, count, slope)
+    if pairs.partners is None:
+        return Terms(total, count, torch.stack(slopes))
+    return Terms(total, count, slopes=slopes)

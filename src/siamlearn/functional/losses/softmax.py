@@ -11,7 +11,7 @@ Axes: q queries (anchors), r references.
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from siamlearn.functional.losses.exponentials import how_many, log_sum_exp
@@ -49,12 +49,13 @@ def info_nce(pairs: Pairs, *, temperature: Temperature = 0.07) -> Terms:
         arXiv:2103.00020, fig. 3.
     """
     logits = pairs.distance / -temperature
-    total, slope = against_negatives(logits, pairs.positive, pairs.negative)
-    return Terms(total, how_many(pairs.positive).sum(), _by_distance(slope, temperature))
+    total, slope = against_negatives(logits, pairs)
+    count = how_many(pairs.few(pairs.positive)).sum()
+    return Terms(total, count, _by_distance(slope, temperature))
 
 
 def against_negatives(
-    logits: Float[Tensor, "q r"], positive: Bool[Tensor, "q r"], negative: Bool[Tensor, "q r"]
+    logits: Float[Tensor, "q r"], pairs: Pairs
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "q r"]]:
     """Sum of -log(e^p / (e^p + Σ e^n)) over all positives p, and its slope by the logits.
 
@@ -62,15 +63,15 @@ def against_negatives(
 
     Example:
         >>> same = torch.tensor([[True, False]])
-        >>> against_negatives(torch.zeros(1, 2), same, ~same)
+        >>> against_negatives(torch.zeros(1, 2), Pairs(torch.zeros(1, 2), same, ~same))
         (tensor(0.6931), tensor([[-0.5000,  0.5000]]))
     """
-    rivals = log_sum_exp(logits, negative)
-    lack = rivals.log[:, None] - logits
+    rivals = log_sum_exp(logits, pairs.negative)
+    positive, lack = pairs.few(pairs.positive), rivals.log[:, None] - pairs.few(logits)
     # Beyond its threshold softplus is the identity; its usual 20 is too low for float64.
     total = torch.where(positive, F.softplus(lack, threshold=40), 0).sum()
     pull = torch.where(positive, lack.detach().sigmoid(), 0)
-    return total, rivals.weigh(pull.sum(dim=1)).sub_(pull)
+    return total, pairs.add_few(rivals.weigh(pull.sum(dim=1)), -pull)
 
 
 def sup_con(pairs: Pairs, *, temperature: Temperature = 0.07) -> Terms:
@@ -97,13 +98,14 @@ def sup_con(pairs: Pairs, *, temperature: Temperature = 0.07) -> Terms:
     """
     logits = pairs.distance / -temperature
     everyone = log_sum_exp(logits, pairs.positive | pairs.negative)
-    positives = how_many(pairs.positive)
+    positive = pairs.few(pairs.positive)
+    positives = how_many(positive)
     counted = positives > 0
     share = counted / positives.clamp(min=1).to(logits.dtype)
-    pulled = torch.where(pairs.positive, logits, 0).sum(dim=1) * share
+    pulled = torch.where(positive, pairs.few(logits), 0).sum(dim=1) * share
     total = torch.where(counted, everyone.log - pulled, 0).sum()
     slope = everyone.weigh(counted.to(logits.dtype))
-    slope.sub_(torch.where(pairs.positive, share[:, None], 0))
+    pairs.add_few(slope, torch.where(positive, -share[:, None], 0))
     return Terms(total, counted.sum(), _by_distance(slope, temperature))
 
 
@@ -132,10 +134,12 @@ def decoupled(pairs: Pairs, *, temperature: Temperature = 0.07) -> Terms:
     """
     logits = pairs.distance / -temperature
     rivals = log_sum_exp(logits, pairs.negative)
-    positives = how_many(pairs.positive)
+    positive = pairs.few(pairs.positive)
+    positives = how_many(positive)
     pushed = rivals.log.where(how_many(pairs.negative) > 0, 0) * positives
-    total = pushed.sum() - torch.where(pairs.positive, logits, 0).sum()
-    slope = rivals.weigh(positives.to(logits.dtype)).sub_(pairs.positive.to(logits.dtype))
+    total = pushed.sum() - torch.where(positive, pairs.few(logits), 0).sum()
+    slope = rivals.weigh(positives.to(logits.dtype))
+    pairs.add_few(slope, -positive.to(logits.dtype))
     return Terms(total, positives.sum(), _by_distance(slope, temperature))
 
 
@@ -162,12 +166,14 @@ def nca(pairs: Pairs, *, temperature: Temperature = 1.0) -> Terms:
         eq. 1, 2 and 6 (the logarithms of the chances, not the chances), as a mean.
     """
     logits = pairs.distance / -temperature
-    positive, negative = (log_sum_exp(logits, mask) for mask in (pairs.positive, pairs.negative))
-    counted = how_many(pairs.positive) > 0
+    is_positive = pairs.few(pairs.positive)
+    positive = log_sum_exp(pairs.few(logits), is_positive)
+    negative = log_sum_exp(logits, pairs.negative)
+    counted = how_many(is_positive) > 0
     lack = torch.where(counted, negative.log - positive.log, 0)
     total = torch.where(counted, F.softplus(lack, threshold=40), 0).sum()
     push = torch.where(counted, lack.detach().sigmoid(), 0)
-    slope = negative.weigh(push).sub_(positive.weigh(push))
+    slope = pairs.add_few(negative.weigh(push), -positive.weigh(push))
     return Terms(total, counted.sum(), _by_distance(slope, temperature))
 
 

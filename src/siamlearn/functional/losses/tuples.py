@@ -56,14 +56,14 @@ def multi_similarity(
         Metric Learning, CVPR 2019, arXiv:1904.06627, eq. 15.
     """
     apart = pairs.distance - (1 - base)
-    positive = log_sum_exp(positive_scale * apart, pairs.positive)
+    positive = log_sum_exp(positive_scale * pairs.few(apart), pairs.few(pairs.positive))
     negative = log_sum_exp(-negative_scale * apart, pairs.negative)
     costs = (
         F.softplus(positive.log, threshold=40) / positive_scale
         + F.softplus(negative.log, threshold=40) / negative_scale
     )
-    slope = positive.weigh(positive.log.detach().sigmoid())
-    slope.sub_(negative.weigh(negative.log.detach().sigmoid()))
+    slope = negative.weigh(-negative.log.detach().sigmoid())
+    pairs.add_few(slope, positive.weigh(positive.log.detach().sigmoid()))
     count = torch.full((), len(costs), device=costs.device)
     return Terms(costs.sum(), count, slope)
 
@@ -95,16 +95,23 @@ def circle(pairs: Pairs, *, relaxation: float = 0.25, scale: float = 256.0) -> T
         Sun et al.: Circle Loss: A Unified Perspective of Pair Similarity Optimization, CVPR 2020,
         arXiv:2002.10857, eq. 6, with the weights of eq. 5 and the margins of sec. 3.3.
     """
-    off = torch.where(pairs.positive, pairs.distance, 1 - pairs.distance)
-    weight = (off.detach() + relaxation).relu_().mul_(scale)
-    logits = weight * (off - relaxation)
-    positive, negative = (log_sum_exp(logits, mask) for mask in (pairs.positive, pairs.negative))
+    pull_by, near = _weighed(pairs.few(pairs.distance), relaxation, scale)
+    push_by, far = _weighed(1 - pairs.distance, relaxation, scale)
+    positive = log_sum_exp(near, pairs.few(pairs.positive))
+    negative = log_sum_exp(far, pairs.negative)
     counted = _with_both(pairs)
     both = torch.where(counted, positive.log + negative.log, 0)
     total = torch.where(counted, F.softplus(both, threshold=40), 0).sum()
     pull = torch.where(counted, both.detach().sigmoid(), 0)
-    slope = positive.weigh(pull).sub_(negative.weigh(pull)).mul_(weight)
+    slope = negative.weigh(-pull).mul_(push_by)
+    pairs.add_few(slope, positive.weigh(pull).mul_(pull_by))
     return Terms(total, counted.sum(), slope)
+
+
+def _weighed(off: Tensor, relaxation: float, scale: float) -> tuple[Tensor, Tensor]:
+    """The weights of circle loss, without gradient, and the logits that they weigh."""
+    weight = (off.detach() + relaxation).relu_().mul_(scale)
+    return weight, weight * (off - relaxation)
 
 
 def tuplet_margin(pairs: Pairs, *, slack: float = 0.1, scale: float = 64.0) -> Terms:
@@ -136,7 +143,7 @@ def tuplet_margin(pairs: Pairs, *, slack: float = 0.1, scale: float = 64.0) -> T
     sine = torch.where(apart, square, 1).sqrt().where(apart, 0)
     there, aside = math.cos(slack), math.sin(slack)
     moved = torch.where(pairs.positive, there * cosine + aside * sine, cosine)
-    total, slope = against_negatives(scale * moved, pairs.positive, pairs.negative)
+    total, slope = against_negatives(scale * moved, pairs)
     rising = (cosine.detach() / sine.detach()).masked_fill_(~apart, 0).mul_(aside).sub_(there)
     slope.mul_(torch.where(pairs.positive, rising, -1).mul_(scale))
     return Terms(total, how_many(pairs.positive).sum(), slope)
@@ -221,14 +228,14 @@ def generalised_lifted(pairs: Pairs, *, margin: float = 1.0) -> Terms:
         Hermans, Beyer, Leibe: In Defense of the Triplet Loss for Person Re-Identification,
         arXiv:1703.07737, sec. 2, L_LG; as a mean.
     """
-    positive = log_sum_exp(pairs.distance, pairs.positive)
+    positive = log_sum_exp(pairs.few(pairs.distance), pairs.few(pairs.positive))
     negative = log_sum_exp(margin - pairs.distance, pairs.negative)
     counted = _with_both(pairs)
     costs = torch.where(counted, positive.log + negative.log, 0).relu()
     pull = (costs.detach() > 0).to(costs.dtype)
-    slope = positive.weigh(pull).sub_(negative.weigh(pull))
+    slope = pairs.add_few(negative.weigh(-pull), positive.weigh(pull))
     return Terms(costs.sum(), counted.sum(), slope)
 
 
 def _with_both(pairs: Pairs) -> Bool[Tensor, " q"]:
-    return (how_many(pairs.positive) > 0) & (how_many(pairs.negative) > 0)
+    return (how_many(pairs.few(pairs.positive)) > 0) & (how_many(pairs.negative) > 0)
