@@ -62,28 +62,33 @@ def test_terms_of_parts_of_the_rows_add_to_those_of_the_whole(loss, batch, cut):
 @every_loss
 @every_distance
 @few
-@given(batch=batches(), seed=st.integers(0, 99))
-def test_the_slope_is_the_derivative_also_of_what_a_miner_leaves(loss, distance, batch, seed):
+@given(batch=batches(), seed=st.integers(0, 99), told=st.booleans())
+def test_the_slope_is_the_derivative_also_of_what_a_miner_leaves(loss, distance, batch, seed, told):
     n = len(batch[1])
     pairs = between(*batch, *batch, distance=distance, own=torch.arange(n))
     chance = torch.rand(2, n, n, generator=torch.Generator().manual_seed(seed))
     kept = pairs.keep(positive=chance[0] < 0.7, negative=chance[1] < 0.7)
     here = kept.distance.detach().requires_grad_()
-    length = None if kept.length is None else kept.length.detach()
+    most = int(pairs.positive.sum(dim=1).max()) if n else 0
+    partners = pairs.positive.int().argsort(dim=1, descending=True)[:, :most] if told else None
+    known = {"distance": here, "length": kept.length.detach(), "partners": partners}
 
-    terms = loss.terms(replace(kept, distance=here, length=length))
+    terms = loss.terms(replace(kept, **known))
 
     # 0 · here: also where nothing was counted, and the total is a plain zero.
     parts = [part + 0 * here.sum() for part in terms.total.flatten()]
     found = [torch.autograd.grad(part, here, retain_graph=True)[0] for part in parts]
     assert all(slope.isfinite().all() for slope in found)
+    slopes = terms.slopes
     if terms.slope is not None:
-        assert not terms.slope.requires_grad
-        assert (
-            terms.slope.untyped_storage().data_ptr() != here.untyped_storage().data_ptr() or not n
-        )
-        assert_same((terms.slope,), (torch.stack(found).reshape(terms.slope.shape),))
         assert terms.slope.shape == terms.total.shape + here.shape
+        slopes = terms.slope.reshape(terms.total.numel(), n, n).unbind()
+    for slope, derivative in zip(slopes, found, strict=True) if slopes else ():
+        assert not slope.requires_grad
+        assert not n or slope.untyped_storage().data_ptr() != here.untyped_storage().data_ptr()
+        few_alone = slope.shape != here.shape
+        whole = torch.zeros_like(here).scatter_add(1, partners, slope) if few_alone else slope
+        assert_same((whole,), (derivative,))
 
 
 @every_loss
@@ -104,7 +109,7 @@ def test_order_of_the_batch_does_not_matter(loss, batch, seed):
 @few
 @given(
     batch=batches(),
-    names=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=4, max_size=4, unique=True),
+    names=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=8, max_size=8, unique=True),
 )
 def test_names_of_identities_do_not_matter(loss, batch, names):
     embeddings, labels = batch
