@@ -77,7 +77,7 @@ class Products(ABC):
     ) -> None:
         """Add what the slope of a loss, by the distances of the last block, says of both sides.
 
-        The slope may be overwritten.
+        The slope may be overwritten. It counts as often as ``times`` says.
         """
 
     def pull_few(
@@ -199,7 +199,7 @@ class _Lengths(Products):
         # By d / d² instead of 1 / d, because at distance 0 there is no direction to move in: the
         # subgradient is 0. Comparing every distance with 0 would take ten times as long.
         tiny = torch.finfo(square.dtype).tiny
-        return 1, slope.mul_(distance).div_(square.clamp(min=tiny))
+        return 1, slope.mul_(distance).div_(square.clamp_(min=tiny))
 
     def gradients(self, sums: tuple[Sum, Sum]) -> tuple[Tensor, Tensor]:
         here, there = sums

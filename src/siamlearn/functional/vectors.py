@@ -52,7 +52,8 @@ def centred(
                 [ 1.]]))
     """
     centre = references.mean(dim=-2, keepdim=True) if references.shape[-2] else 0
-    return queries - centre, references - centre
+    moved = references - centre
+    return moved if queries is references else queries - centre, moved
 
 
 def measured_by_squares(embeddings: Float[Tensor, "*b n d"]) -> bool:
@@ -78,12 +79,12 @@ def squarable(
         >>> left @ right.mT
         tensor([[25.]], dtype=torch.float64)
     """
+    itself = queries is references
     queries, references = centred(queries.double(), references.double())
-    query_square = queries.square().sum(dim=-1, keepdim=True)
-    reference_square = references.square().sum(dim=-1, keepdim=True)
-    one, ones = torch.ones_like(query_square), torch.ones_like(reference_square)
-    left = torch.cat([-2 * queries, query_square, one], dim=-1)
-    return left, torch.cat([references, ones, reference_square], dim=-1)
+    square = queries.square().sum(dim=-1, keepdim=True)
+    other_square = square if itself else references.square().sum(dim=-1, keepdim=True)
+    left = torch.cat([-2 * queries, square, torch.ones_like(square)], dim=-1)
+    return left, torch.cat([references, torch.ones_like(other_square), other_square], dim=-1)
 
 
 def square_distance(

@@ -280,9 +280,9 @@ def _apart(
     positive = pairs.few(pairs.positive)
     pull = torch.where(positive, (pairs.few(pairs.distance) - inner).relu(), 0)
     push = (outer - pairs.distance).masked_fill_(~pairs.negative, 0).relu_()
-    # 1 where it costs anything, 0 elsewhere; float32 cannot count beyond 2**24.
+    # 1 where it costs anything, 0 elsewhere; float32 counts a row exactly, but not all of them.
     costs = [part.detach().sign() for part in (pull, push)]
-    count = torch.stack([each.sum(dim=1, dtype=torch.float64).long().sum() for each in costs])
+    count = torch.stack([each.sum(dim=1).long().sum() for each in costs])
     ways = [2 * part.detach() for part in (pull, push)] if squared else costs
     slopes = ways[0] * weights[0], ways[1] * -weights[1]
     totals = [part.square().sum() if squared else part.sum() for part in (pull, push)]
