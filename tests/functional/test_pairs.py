@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from siamlearn.functional.pairings import (
     all_pairs,
 )
 from siamlearn.functional.pairs import Pairs, Terms, adjacent, between
+from siamlearn.nn.losses import ContrastiveLoss
 
 
 def nearness(pairs: Pairs) -> Terms:
@@ -216,3 +219,40 @@ def test_blocks_forget_their_pairs():
 
     assert max(kept.sizes) <= 10 * 200
     assert {s.numel() for s in terms.total.grad_fn.saved_tensors} == {2 * embeddings.numel()}
+
+
+def test_a_margin_is_not_given_the_slope_of_what_it_has_moved():
+    def farther(pairs: Pairs) -> Pairs:
+        return replace(pairs, distance=pairs.distance.square())
+
+    embeddings = torch.randn(120, 4, generator=torch.Generator().manual_seed(1)).double()
+    embeddings.requires_grad_()
+    labels = torch.arange(120) // 3
+
+    def gradient(rows: int | None) -> torch.Tensor:
+        loss = ContrastiveLoss(4.0, squared=False, apart=True, miner=farther, rows=rows)
+        return torch.autograd.grad(loss(embeddings, labels), embeddings)[0]
+
+    torch.testing.assert_close(gradient(None), gradient(120))
+    torch.testing.assert_close(gradient(7), gradient(120))
+
+
+@pytest.mark.parametrize("n", [40, 160])
+def test_partners_hold_every_positive_once_and_else_no_positive(n):
+    labels = torch.randint(n // 3, (n,), generator=torch.Generator().manual_seed(n))
+    found = []
+
+    def spy(pairs: Pairs) -> Terms:
+        found.append(pairs)
+        return nearness(pairs)
+
+    embeddings = torch.randn(n, 3, generator=torch.Generator().manual_seed(0))
+    for symmetric in (False, True):
+        all_pairs(spy, embeddings, labels, distance=euclidean, rows=7, symmetric=symmetric)
+
+    assert all(pairs.partners is not None for pairs in found)
+    for pairs in found:
+        assert pairs.few(pairs.positive).sum(1).equal(pairs.positive.sum(1))
+        marks = torch.zeros(pairs.positive.shape)
+        pairs.add_few(marks, pairs.few(pairs.positive).float())
+        assert marks.equal(pairs.positive.float())

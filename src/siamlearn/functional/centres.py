@@ -120,5 +120,9 @@ def _by_class(
     )
     # A centre that is left out takes its class along.
     return replace(
-        pairs, distance=joined(each), positive=positive.all(-1), negative=negative.all(-1)
+        pairs,
+        distance=joined(each),
+        positive=positive.all(-1),
+        negative=negative.all(-1),
+        partners=None,
     )

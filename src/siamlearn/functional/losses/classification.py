@@ -122,7 +122,10 @@ def over_nearest_centres(loss: Callable[[Pairs], Terms], pairs: Pairs, *, centre
     q, r = pairs.distance.shape
     near = pairs.distance.reshape(q, r // centres, centres).min(dim=-1)
     positive, negative = pairs.positive[:, ::centres], pairs.negative[:, ::centres]
-    terms = loss(replace(pairs, distance=near.values, positive=positive, negative=negative))
+    by_class = replace(
+        pairs, distance=near.values, positive=positive, negative=negative, partners=None
+    )
+    terms = loss(by_class)
     if terms.slope is None:
         return terms
     slope = terms.slope.new_zeros(*terms.slope.shape, centres)
@@ -132,10 +135,13 @@ def over_nearest_centres(loss: Callable[[Pairs], Terms], pairs: Pairs, *, centre
 
 def _positives(pairs: Pairs) -> tuple[Int[Tensor, "q 1"], Pairs]:
     """Where the positive of each row stands, and a block of one column with nothing else."""
-    place = pairs.positive.view(torch.uint8).argmax(dim=-1, keepdim=True)
+    place = pairs.few(pairs.positive).view(torch.uint8).argmax(dim=-1, keepdim=True)
+    place = place if pairs.partners is None else pairs.partners.gather(1, place)
     each = (pairs.distance, pairs.positive, pairs.negative)
     distance, positive, negative = (block.gather(1, place) for block in each)
-    return place, replace(pairs, distance=distance, positive=positive, negative=negative)
+    return place, replace(
+        pairs, distance=distance, positive=positive, negative=negative, partners=None
+    )
 
 
 def _steepness(margin: Callable[[Pairs], Pairs], pairs: Pairs) -> Float[Tensor, "q 1"]:

@@ -172,7 +172,9 @@ class PairLoss(Summand, ABC):
         mined = pairs if self.miner is None else self.miner(pairs)
         terms = self.terms(mined)
         # The slope is by the distances that a margin has moved, not by those that came in.
-        return terms if mined.distance is pairs.distance else replace(terms, slope=None)
+        return (
+            terms if mined.distance is pairs.distance else replace(terms, slope=None, slopes=None)
+        )
 
 
 def _checked_batch(
