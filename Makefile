@@ -22,7 +22,8 @@ docs: $(VENV)/.docs  ## build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b doctest docs docs/_build/doctest
 
-benchmarks: $(VENV)/.test  ## measure everything again: about half an hour on two cores
+benchmarks: $(VENV)/.test  ## measure everything again: about an hour on two cores
+	$(BIN)/python benchmarks/losses.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/att_faces.py
 

@@ -281,9 +281,30 @@ def works() -> list[Work]:
 
 WORKS = works()
 
-CURVES: dict[str, Callable[[], nn.Module]] = {
+EVERY: dict[str, Callable[[], nn.Module]] = {
     "ContrastiveLoss": sl.ContrastiveLoss,
-    "TripletLoss": sl.TripletLoss,
     "InfoNCELoss": sl.InfoNCELoss,
     "SupConLoss": sl.SupConLoss,
+    "TripletLoss": sl.TripletLoss,
+    "MultiSimilarityLoss": modules.MultiSimilarityLoss,
+    "CircleLoss": modules.CircleLoss,
+    "NCALoss": modules.NCALoss,
+    "DecoupledLoss": modules.DecoupledLoss,
+    "NPairsLoss": modules.NPairsLoss,
+    "TupletMarginLoss": modules.TupletMarginLoss,
+    "LiftedStructureLoss": modules.LiftedStructureLoss,
+    "GeneralisedLiftedLoss": modules.GeneralisedLiftedLoss,
+    "MarginLoss": modules.MarginLoss,
+    "SigmoidLoss": modules.SigmoidLoss,
+    "ThresholdConsistentLoss": modules.ThresholdConsistentLoss,
+    "IntraPairVarianceLoss": modules.IntraPairVarianceLoss,
+    "BatchHardLoss": modules.BatchHardLoss,
+    "SemiHardTripletLoss": modules.SemiHardTripletLoss,
+    "SoftTripletLoss": modules.SoftTripletLoss,
+    "RankedListLoss": modules.RankedListLoss,
+    "FastAPLoss": modules.FastAPLoss,
+    "SmoothAPLoss": modules.SmoothAPLoss,
+    "PNPLoss": modules.PNPLoss,
+    "HistogramLoss": modules.HistogramLoss,
 }
+CURVES = ("ContrastiveLoss", "InfoNCELoss", "SupConLoss", "TripletLoss", "MultiSimilarityLoss")

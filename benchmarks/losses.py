@@ -27,7 +27,7 @@ from typing import Any
 
 import pytorch_metric_learning
 import torch
-from loss_rows import CURVES, WORKS, Work
+from loss_rows import CURVES, EVERY, WORKS, Work
 from results import write
 from torch import Tensor
 
@@ -181,25 +181,28 @@ def measured(index: int, device: str) -> dict[str, Any]:
     return row
 
 
-def curve(name: str, device: str) -> list[dict[str, Any]]:
-    """Time and memory over the size of the batch, of siamlearn alone."""
+def points(name: str, sizes: tuple[int, ...], device: str) -> list[dict[str, Any]]:
+    """Time and memory of siamlearn alone, over the size of the batch."""
     rows = []
-    for size in SIZES_CUDA if device == "cuda" else SIZES:
-        found = child("--measure", "curve", "--only", name, "--size", str(size), "--device", device)
+    for size in sizes:
+        found = child("--measure", "point", "--only", name, "--size", str(size), "--device", device)
         rows.append({"loss": name, "batch": size, **found})
+        sys.stdout.write(json.dumps(rows[-1]) + "\n")
+        sys.stdout.flush()
     return rows
 
 
 def point(name: str, size: int, device: str) -> dict[str, float]:
-    work = Work(name, size, ours=CURVES[name])
+    work = Work(name, size, ours=EVERY[name])
     vectors, labels = batch(work, size, device)
     loss = ways(work, device)[OURS]
     peak = memory(work, OURS, device)
-    times = [seconds(lambda: step(loss, vectors, labels), device) for _ in range(3)]
-    base = [seconds(floor(work, vectors), device) for _ in range(3)]
+    repeats = 5 if size <= 4096 else 2
+    times = [seconds(lambda: step(loss, vectors, labels), device) for _ in range(repeats)]
+    base = [seconds(floor(work, vectors), device) for _ in range(repeats)]
     return {
-        "ms": 1e3 * statistics.median(times),
-        "times the floor": statistics.median(times) / statistics.median(base),
+        "ms": 1e3 * min(times),
+        "times the floor": min(times) / min(base),
         "MB": peak / 1e6,
     }
 
@@ -216,7 +219,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", default="", help="rows whose name has this in it")
-    parser.add_argument("--no-curves", action="store_true")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--index", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
@@ -226,7 +228,7 @@ def main() -> None:
         limit_memory()
         if asked.measure == "time":
             found: Any = compare(WORKS[asked.index], asked.device)
-        elif asked.measure == "curve":
+        elif asked.measure == "point":
             found = point(asked.only, asked.size, asked.device)
         else:
             found = memory(WORKS[asked.index], asked.measure, asked.device)

@@ -3,7 +3,7 @@
 It takes the name of a file in ``benchmarks/results``, whose "rows" are the rows of the table and
 whose "date", "versions" and "machine" say where the numbers come from. A benchmark that was not
 run yet leaves a sentence that says so. The name of another entry, after that of the file, makes
-a table of that entry alone.
+a table of that entry, or of its rows, alone.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Benchmark(SphinxDirective):
             return [nodes.paragraph("", "", nodes.emphasis(text=text))]
         found = json.loads(path.read_text())
         if len(self.arguments) > 1:
-            return [table([found[self.arguments[1]]])]
+            entry = found[self.arguments[1]]
+            return [table(entry if isinstance(entry, list) else [entry])]
         return [table(found["rows"]), nodes.paragraph("", "", nodes.emphasis(text=origin(found)))]
 
 
