@@ -268,16 +268,16 @@ torch.testing.assert_close(
 @pytest.mark.parametrize(
     ("make", "rule"),
     [
-        (lambda: ContrastiveLoss(positive_margin=-0.1), "positive_margin must be zero or above"),
+        (lambda: ContrastiveLoss(positive_margin=-0.1), "positive_margin must be at least zero"),
         (lambda: ThresholdConsistentLoss(0.0), "margin must be above zero"),
-        (lambda: ThresholdConsistentLoss(weight=float("nan")), "weight must be zero or above"),
-        (lambda: MarginLoss(-0.1), "margin must be zero or above"),
+        (lambda: ThresholdConsistentLoss(weight=float("nan")), "weight must be at least zero"),
+        (lambda: MarginLoss(-0.1), "margin must be at least zero"),
         (lambda: MarginLoss(boundary=0.0), "boundary must be above zero"),
         (lambda: MarginLoss(classes=0), "classes must be at least 1, got 0"),
         (lambda: MarginLoss(regularisation=0.1), "not learned; pass learned=True"),
         (lambda: SigmoidLoss(0.0), "scale must be above zero"),
         (lambda: SigmoidLoss(bias=float("inf")), "bias must be finite, got inf"),
-        (lambda: IntraPairVarianceLoss(-0.1), "positive_slack must be zero or above"),
+        (lambda: IntraPairVarianceLoss(-0.1), "positive_slack must be at least zero"),
     ],
 )
 def test_settings_out_of_range_are_refused(make, rule):

@@ -117,8 +117,8 @@ def test_centres_come_from_the_proxies():
         (ProxyAnchorLoss, {"scale": -1}, "scale must be above zero"),
         (SoftTripleLoss, {"scale": 0}, "scale must be above zero"),
         (SoftTripleLoss, {"softness": 0}, "softness must be above zero"),
-        (SoftTripleLoss, {"margin": -1}, "must not be below zero, got -1 and 0.2"),
-        (SoftTripleLoss, {"merging": -1}, "must not be below zero, got 0.01 and -1"),
+        (SoftTripleLoss, {"margin": -1}, "margin must be at least zero and finite, got -1"),
+        (SoftTripleLoss, {"merging": -1}, "merging must be at least zero and finite, got -1"),
     ],
 )
 def test_settings_out_of_range_are_refused(loss, how, says):

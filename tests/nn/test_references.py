@@ -361,7 +361,7 @@ def test_batches_that_do_not_fit_are_refused():
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ({"size": 0}, "size must be at least 1 picture, got 0"),
+        ({"size": 0}, "size must be at least 1, got 0: pictures"),
         ({"warm_up": -1}, "warm_up must be at least 0 batches, got -1"),
         ({"dimensions": 0}, "dimensions must be at least 1, got 0"),
     ],

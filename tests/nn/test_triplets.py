@@ -55,8 +55,8 @@ def test_a_soft_margin_must_be_finite(margin):
     [
         ({"boundary": 0.4}, r"boundary must be above the margin of 0.4 and finite, got 0.4"),
         ({"boundary": float("inf")}, "boundary must be above the margin.*got inf"),
-        ({"scale": -1.0}, "scale must be finite and not below zero, got -1.0"),
-        ({"scale": float("nan")}, "scale must be finite and not below zero, got nan"),
+        ({"scale": -1.0}, "scale must be at least zero and finite, got -1.0"),
+        ({"scale": float("nan")}, "scale must be at least zero and finite, got nan"),
         ({"balance": 0.0}, "balance must be above zero and finite, got 0.0"),
     ],
 )

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from siamlearn.functional.pairings import References, itself
+from siamlearn.nn.settings import at_least_one
 
 __all__ = ["Memory", "Proxies"]
 
@@ -71,14 +72,9 @@ class Proxies(nn.Module):
         sparse: bool = False,
     ) -> None:
         super().__init__()
-        for name, value in {
-            "classes": classes,
-            "dimensions": dimensions,
-            "centres": centres,
-        }.items():
-            if value < 1:
-                msg = f"{name} must be at least 1, got {value}"
-                raise ValueError(msg)
+        at_least_one("classes", classes, "each has a vector")
+        at_least_one("dimensions", dimensions, "of the embeddings")
+        at_least_one("centres", centres, "of each class")
         if sample is not None and not 0 < sample < 1:
             msg = (
                 f"sample must be a share of the classes above 0 and below 1, got {sample}; leave "
@@ -209,15 +205,12 @@ class Memory(nn.Module):
 
     def __init__(self, size: int, *, warm_up: int = 0, dimensions: int | None = None) -> None:
         super().__init__()
-        if size < 1:
-            msg = f"size must be at least 1 picture, got {size}"
-            raise ValueError(msg)
+        at_least_one("size", size, "pictures are remembered")
         if warm_up < 0:
             msg = f"warm_up must be at least 0 batches, got {warm_up}"
             raise ValueError(msg)
-        if dimensions is not None and dimensions < 1:
-            msg = f"dimensions must be at least 1, got {dimensions}"
-            raise ValueError(msg)
+        if dimensions is not None:
+            at_least_one("dimensions", dimensions, "of the embeddings")
         self.size, self.warm_up, self.dimensions = size, warm_up, dimensions
         self.vectors: Tensor
         self.labels: Tensor

@@ -1,6 +1,5 @@
 """Losses of pictures beside learned classes (what they compute: ``functional.losses``)."""
 
-import math
 from abc import ABC
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,8 +21,9 @@ from siamlearn.functional.margins import (
 from siamlearn.functional.pairings import References
 from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.functional.vectors import full_precision
-from siamlearn.nn.losses.pair_loss import PairLoss, above_zero
+from siamlearn.nn.losses.pair_loss import PairLoss
 from siamlearn.nn.references import Proxies
+from siamlearn.nn.settings import above_zero, at_least_zero, below_pi
 
 __all__ = [
     "ArcFaceLoss",
@@ -33,8 +33,6 @@ __all__ = [
     "CosFaceLoss",
     "NormalisedSoftmaxLoss",
     "SphereFaceLoss",
-    "at_least_zero",
-    "below_pi",
 ]
 
 Watch = Callable[[Tensor, Tensor, References], None]
@@ -226,7 +224,7 @@ class ArcFaceLoss(ClassificationLoss):
         ValueError: where a setting is out of range, or the labels are not those of classes.
 
     Example:
-        >>> loss = ArcFaceLoss(3, 2, margin=math.pi / 6, scale=2.0)
+        >>> loss = ArcFaceLoss(3, 2, margin=torch.pi / 6, scale=2.0)
         >>> round(loss(torch.zeros(1, 2), torch.tensor([2])).item(), 4)  # log(1 + 2 e)
         1.862
     """
@@ -268,7 +266,7 @@ class CombinedMarginLoss(ClassificationLoss):
         ValueError: where a setting is out of range, or the labels are not those of classes.
 
     Example:
-        >>> loss = CombinedMarginLoss(3, 2, angular=math.pi / 6, additive=0.5, scale=1.0)
+        >>> loss = CombinedMarginLoss(3, 2, angular=torch.pi / 6, additive=0.5, scale=1.0)
         >>> round(loss(torch.zeros(1, 2), torch.tensor([2])).item(), 4)  # log(1 + 2 e)
         1.862
     """
@@ -350,35 +348,3 @@ class SphereFaceLoss(ClassificationLoss):
         assert pairs.length is not None  # pairs of embeddings have them
         terms = losses.normalised_softmax(pairs, scale=pairs.length[:, None], margin=margin)
         return replace(terms, slope=None)  # lengths have a gradient too, which autograd finds
-
-
-def below_pi(name: str, value: float) -> float:
-    """The angle, if a setting of that name may have it.
-
-    Raises:
-        ValueError: where it is not above zero and below π.
-
-    Example:
-        >>> below_pi("margin", 0.5)
-        0.5
-    """
-    if not 0 < value < math.pi:
-        msg = f"{name} must be an angle in radians, above 0 and below π, got {value}"
-        raise ValueError(msg)
-    return value
-
-
-def at_least_zero(name: str, value: float) -> float:
-    """The value, if a setting of that name may have it.
-
-    Raises:
-        ValueError: where it is below zero or not finite.
-
-    Example:
-        >>> at_least_zero("annealing", 0.0)
-        0.0
-    """
-    if not 0 <= value < math.inf:
-        msg = f"{name} must be at least zero and finite, got {value}"
-        raise ValueError(msg)
-    return value

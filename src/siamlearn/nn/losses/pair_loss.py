@@ -1,6 +1,5 @@
 """The shell around every loss of pairs: which pairs, how far apart, and what is added up."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,8 +13,9 @@ from siamlearn.functional.pairings import Pairing, References, adjacent_pairs, a
 from siamlearn.functional.pairs import Distance, Pairs, Terms
 from siamlearn.nn.losses.sums import Summand
 from siamlearn.nn.ranks import Ranks, alone
+from siamlearn.nn.settings import at_least_one
 
-__all__ = ["Choices", "Miner", "PairLoss", "above_zero"]
+__all__ = ["Choices", "Miner", "PairLoss"]
 
 Miner = Callable[[Pairs], Pairs]
 """From a block of pairs to those that count, or to the same with other distances: a margin."""
@@ -86,9 +86,8 @@ class PairLoss(Summand, ABC):
         rows: int | None = None,
     ) -> None:
         super().__init__()
-        if rows is not None and rows < 1:
-            msg = f"rows must be at least 1, got {rows}; leave it out to let the cache decide"
-            raise ValueError(msg)
+        if rows is not None:
+            at_least_one("rows", rows, "leave it out to let the cache decide")
         if self.needs_rivals and pairing is adjacent_pairs:
             msg = (
                 "this loss weighs pairs of one anchor against each other, but adjacent_pairs gives "
@@ -229,19 +228,3 @@ def _check_embeddings(embeddings: Tensor) -> None:
             f"{tuple(embeddings.shape)}; flatten what a net gives to (pictures, dimensions)"
         )
         raise ValueError(msg)
-
-
-def above_zero(name: str, value: float, reason: str) -> float:
-    """The value, if a setting of that name may have it.
-
-    Raises:
-        ValueError: where it is not above zero and finite.
-
-    Example:
-        >>> above_zero("margin", 0.5, "else nothing pushes negatives apart")
-        0.5
-    """
-    if not 0 < value < math.inf:
-        msg = f"{name} must be above zero and finite, got {value}: {reason}"
-        raise ValueError(msg)
-    return value

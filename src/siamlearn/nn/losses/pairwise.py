@@ -14,9 +14,10 @@ from siamlearn.functional import losses
 from siamlearn.functional.distances import cosine, euclidean
 from siamlearn.functional.pairings import Gather, Pairing, itself
 from siamlearn.functional.pairs import Pairs, Terms
-from siamlearn.nn.losses.pair_loss import Choices, Miner, PairLoss, above_zero
+from siamlearn.nn.losses.pair_loss import Choices, Miner, PairLoss
 from siamlearn.nn.losses.regularisers import row_of_each
 from siamlearn.nn.ranks import Ranks
+from siamlearn.nn.settings import above_zero, at_least_one, at_least_zero, finite
 
 __all__ = [
     "ContrastiveLoss",
@@ -62,7 +63,7 @@ class ContrastiveLoss(PairLoss):
     ) -> None:
         super().__init__(euclidean, **choices)
         self.margin = above_zero("margin", margin, "else nothing pushes negatives apart")
-        self.positive_margin = _not_below_zero("positive_margin", positive_margin)
+        self.positive_margin = at_least_zero("positive_margin", positive_margin)
         self.squared = squared
         self.apart = apart
 
@@ -112,9 +113,9 @@ class ThresholdConsistentLoss(PairLoss):
     ) -> None:
         super().__init__(cosine, **choices)
         self.margin = above_zero("margin", margin, "else nothing pushes negatives apart")
-        self.positive_margin = _not_below_zero("positive_margin", positive_margin)
-        self.weight = _not_below_zero("weight", weight)
-        self.positive_weight = _not_below_zero("positive_weight", positive_weight)
+        self.positive_margin = at_least_zero("positive_margin", positive_margin)
+        self.weight = at_least_zero("weight", weight)
+        self.positive_weight = at_least_zero("positive_weight", positive_weight)
 
     def terms(self, pairs: Pairs) -> Terms:
         """Sums and counts of the loss over one block of pairs."""
@@ -165,11 +166,10 @@ class MarginLoss(PairLoss):
         **choices: Unpack[Choices],
     ) -> None:
         super().__init__(euclidean, **choices)
-        self.margin = _not_below_zero("margin", margin)
+        self.margin = at_least_zero("margin", margin)
         above_zero("boundary", boundary, "it is the distance that parts positives from negatives")
-        if classes is not None and classes < 1:
-            msg = f"classes must be at least 1, got {classes}; leave it out for one boundary"
-            raise ValueError(msg)
+        if classes is not None:
+            at_least_one("classes", classes, "leave it out for one boundary")
         self.learned = learned or classes is not None
         if regularisation and not self.learned:
             msg = "regularisation is of the boundary, which is not learned; pass learned=True"
@@ -178,7 +178,7 @@ class MarginLoss(PairLoss):
         start = torch.full(shape, float(boundary))
         self.boundary: Tensor | float = nn.Parameter(start) if self.learned else boundary
         self.classes = classes
-        self.regularisation = _not_below_zero("regularisation", regularisation)
+        self.regularisation = at_least_zero("regularisation", regularisation)
         self.balanced = balanced
 
     def terms(self, pairs: Pairs) -> Terms:
@@ -221,9 +221,7 @@ class SigmoidLoss(PairLoss):
         self, scale: float = 10.0, *, bias: float = -10.0, **choices: Unpack[Choices]
     ) -> None:
         super().__init__(cosine, **choices)
-        if not math.isfinite(bias):
-            msg = f"bias must be finite, got {bias}: it is where learning starts"
-            raise ValueError(msg)
+        finite("bias", bias, "it is where learning starts")
         above_zero("scale", scale, "distances are multiplied by it")
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.bias = nn.Parameter(torch.tensor(float(bias)))
@@ -264,8 +262,8 @@ class IntraPairVarianceLoss(PairLoss):
         **choices: Unpack[Choices],
     ) -> None:
         super().__init__(cosine, **choices)
-        self.positive_slack = _not_below_zero("positive_slack", positive_slack)
-        self.slack = _not_below_zero("slack", slack)
+        self.positive_slack = at_least_zero("positive_slack", positive_slack)
+        self.slack = at_least_zero("slack", slack)
         spread = partial(losses.intra_pair_variance, positive_slack=positive_slack, slack=slack)
         self.pairing = _MeansFirst(self.pairing, self.miner, spread)
 
@@ -314,10 +312,3 @@ class _MeansFirst:
 
     def __repr__(self) -> str:
         return getattr(self.pairing, "__name__", repr(self.pairing))
-
-
-def _not_below_zero(name: str, value: float) -> float:
-    if not 0 <= value < math.inf:
-        msg = f"{name} must be zero or above, and finite, got {value}"
-        raise ValueError(msg)
-    return value

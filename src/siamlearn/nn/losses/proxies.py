@@ -13,8 +13,9 @@ from siamlearn.functional.centres import centre_merging
 from siamlearn.functional.distances import cosine
 from siamlearn.functional.pairings import Gather, References, itself
 from siamlearn.functional.pairs import Distance, Pairs, Terms
-from siamlearn.nn.losses.pair_loss import Choices, PairLoss, above_zero
+from siamlearn.nn.losses.pair_loss import Choices, PairLoss
 from siamlearn.nn.references import Proxies
+from siamlearn.nn.settings import above_zero, at_least_zero
 
 __all__ = ["ProxyAnchorLoss", "ProxyNCALoss", "SoftTripleLoss", "swapped"]
 
@@ -152,10 +153,8 @@ class SoftTripleLoss(PairLoss):
         **choices: Unpack[Choices],
     ) -> None:
         super().__init__(cosine, **_with_references(choices))
-        if min(margin, merging) < 0:
-            msg = f"margin and merging must not be below zero, got {margin} and {merging}"
-            raise ValueError(msg)
-        self.margin = margin
+        self.margin = at_least_zero("margin", margin)
+        at_least_zero("merging", merging)
         self.scale = above_zero("scale", scale, "similarities are multiplied by it")
         self.softness = above_zero("softness", softness, "distances are divided by it")
         proxies = self.references if isinstance(self.references, Proxies) else None

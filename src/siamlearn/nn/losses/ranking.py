@@ -11,7 +11,8 @@ from siamlearn.functional.distances import cosine
 from siamlearn.functional.losses import ranking
 from siamlearn.functional.pairings import Pairing
 from siamlearn.functional.pairs import Pairs, Terms
-from siamlearn.nn.losses.pair_loss import Choices, PairLoss, above_zero
+from siamlearn.nn.losses.pair_loss import Choices, PairLoss
+from siamlearn.nn.settings import above_zero, at_least_one
 
 __all__ = ["FastAPLoss", "HistogramLoss", "PNPLoss", "SmoothAPLoss"]
 
@@ -47,7 +48,7 @@ class FastAPLoss(PairLoss):
         **choices: Unpack[Choices],
     ) -> None:
         super().__init__(cosine, **choices)
-        self.bins = _at_least_one("bins", bins, "distances are cut into them")
+        self.bins = at_least_one("bins", bins, "distances are cut into them")
         self.farthest = above_zero("farthest", farthest, "bins of distance end there")
 
     def terms(self, pairs: Pairs) -> Terms:
@@ -188,7 +189,7 @@ class HistogramLoss(PairLoss):
         **choices: Unpack[Choices],
     ) -> None:
         super().__init__(cosine, **choices)
-        self.bins = _at_least_one("bins", bins, "distances are cut into them")
+        self.bins = at_least_one("bins", bins, "distances are cut into them")
         self.farthest = above_zero("farthest", farthest, "bins of distance end there")
         self.pairing = _Twice(self.pairing)
 
@@ -228,14 +229,7 @@ class _Twice:
         return Terms(cost + (change - change.detach()), one)
 
 
-def _at_least_one(name: str, value: int, reason: str) -> int:
-    if value < 1:
-        msg = f"{name} must be at least 1, got {value}: {reason}"
-        raise ValueError(msg)
-    return value
-
-
 def _positives(most: int | None) -> int | None:
     if most is None:
         return None
-    return _at_least_one("positives", most, "an anchor without any has nothing to rank")
+    return at_least_one("positives", most, "an anchor without any has nothing to rank")

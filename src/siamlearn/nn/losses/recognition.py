@@ -20,13 +20,8 @@ from siamlearn.functional.margins import (
 from siamlearn.functional.pairings import References
 from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.functional.vectors import unit
-from siamlearn.nn.losses.classification import (
-    ClassChoices,
-    ClassificationLoss,
-    at_least_zero,
-    below_pi,
-)
-from siamlearn.nn.losses.pair_loss import above_zero
+from siamlearn.nn.losses.classification import ClassChoices, ClassificationLoss
+from siamlearn.nn.settings import above_zero, at_least_zero, below_pi, share
 
 __all__ = ["AdaFaceLoss", "CurricularFaceLoss", "MagFaceLoss", "SubCentreArcFaceLoss"]
 
@@ -50,7 +45,7 @@ class SubCentreArcFaceLoss(ClassificationLoss):
         ValueError: where a setting is out of range, or the labels are not those of classes.
 
     Example:
-        >>> loss = SubCentreArcFaceLoss(3, 2, centres=2, margin=math.pi / 6, scale=2.0)
+        >>> loss = SubCentreArcFaceLoss(3, 2, centres=2, margin=torch.pi / 6, scale=2.0)
         >>> round(loss(torch.zeros(1, 2), torch.tensor([2])).item(), 4)  # log(1 + 2 e)
         1.862
 
@@ -143,7 +138,7 @@ class CurricularFaceLoss(ClassificationLoss):
     ) -> None:
         super().__init__(classes, dimensions, scale=scale, watch=self._remember, **choices)
         self.margin = below_pi("margin", margin)
-        self.momentum = _share("momentum", momentum)
+        self.momentum = share("momentum", momentum)
         self.progress: Tensor
         self.register_buffer("progress", torch.zeros(()))
 
@@ -200,7 +195,7 @@ class AdaFaceLoss(ClassificationLoss):
         super().__init__(classes, dimensions, scale=scale, watch=self._remember, **choices)
         self.margin = below_pi("margin", margin)
         self.concentration = above_zero("concentration", concentration, "else all are alike")
-        self.momentum = _share("momentum", momentum)
+        self.momentum = share("momentum", momentum)
         self.mean: Tensor
         self.deviation: Tensor
         self.register_buffer("mean", torch.tensor(20.0))
@@ -291,10 +286,3 @@ class MagFaceLoss(ClassificationLoss):
         cost = torch.where(pairs.positive.any(dim=-1), cost, 0).sum()
         # Lengths have a gradient too, which autograd finds.
         return replace(terms, total=terms.total + self.regulariser * cost, slope=None)
-
-
-def _share(name: str, value: float) -> float:
-    if not 0 <= value < 1:
-        msg = f"{name} must be a share, at least 0 and below 1, got {value}"
-        raise ValueError(msg)
-    return value

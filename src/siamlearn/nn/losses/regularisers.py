@@ -11,9 +11,9 @@ from siamlearn.functional.distances import cosine
 from siamlearn.functional.losses import regularisers
 from siamlearn.functional.pairings import all_pairs
 from siamlearn.functional.pairs import Terms
-from siamlearn.nn.losses.pair_loss import above_zero
 from siamlearn.nn.losses.sums import Summand
 from siamlearn.nn.ranks import Ranks, alone
+from siamlearn.nn.settings import above_zero, at_least_one
 
 __all__ = ["CentreLoss", "EmbeddingNorm", "RegularFace", "Regulariser", "ZeroMean"]
 
@@ -59,7 +59,7 @@ class Regulariser(Summand, ABC):
 class EmbeddingNorm(Regulariser):
     """The mean length of the embeddings, so that they do not grow without bound.
 
-    See :func:`siamlearn.functional.losses.regularisers.embedding_norm`.
+    See :func:`siamlearn.functional.losses.embedding_norm`.
 
     Args:
         order: p of the p-norm.
@@ -99,7 +99,7 @@ class EmbeddingNorm(Regulariser):
 class ZeroMean(Regulariser):
     """The mean size of the sum over the dimensions of an embedding.
 
-    See :func:`siamlearn.functional.losses.regularisers.zero_mean`.
+    See :func:`siamlearn.functional.losses.zero_mean`.
 
     Example:
         >>> from siamlearn.functional.distances import signal_to_noise
@@ -118,7 +118,7 @@ class ZeroMean(Regulariser):
 class CentreLoss(Regulariser):
     """Draw every embedding to the centre of its identity, which is learned.
 
-    See :func:`siamlearn.functional.losses.regularisers.centre_distance`. The centres are the
+    See :func:`siamlearn.functional.losses.centre_distance`. The centres are the
     parameter ``centres``, one row an identity, and learn by their gradient as all parameters do;
     the paper moves them by a rule and a rate of their own (eq. 4).
 
@@ -138,8 +138,8 @@ class CentreLoss(Regulariser):
 
     def __init__(self, classes: int, dimensions: int, *, seed: int = 0) -> None:
         super().__init__()
-        self.classes = _at_least_one("classes", classes)
-        self.dimensions = _at_least_one("dimensions", dimensions)
+        self.classes = at_least_one("classes", classes, "each has a centre")
+        self.dimensions = at_least_one("dimensions", dimensions, "of the embeddings")
         generator = torch.Generator().manual_seed(seed)
         self.centres = nn.Parameter(torch.randn(classes, dimensions, generator=generator))
 
@@ -156,7 +156,7 @@ class CentreLoss(Regulariser):
 class RegularFace(Regulariser):
     """Spread proxies: each is pushed from the nearest one of another identity.
 
-    See :func:`siamlearn.functional.losses.regularisers.nearest_rival`. It costs the square of the
+    See :func:`siamlearn.functional.losses.nearest_rival`. It costs the square of the
     number of proxies in time, but not in memory.
 
     Args:
@@ -177,7 +177,7 @@ class RegularFace(Regulariser):
 
     def __init__(self, vectors: nn.Parameter, *, centres: int = 1, rows: int | None = None) -> None:
         super().__init__()
-        if len(vectors) % _at_least_one("centres", centres):
+        if len(vectors) % at_least_one("centres", centres, "of each identity"):
             msg = f"{len(vectors)} vectors cannot be cut into identities of {centres} centres each"
             raise ValueError(msg)
         self.vectors = vectors
@@ -224,10 +224,3 @@ def row_of_each(learned: Tensor, labels: Tensor | None) -> Tensor:
     # Rows of a matrix, since plain indexing would take labels of uint8 for a mask.
     rows = F.embedding(labels.long(), learned.reshape(len(learned), -1))
     return rows.reshape(len(labels), *learned.shape[1:])
-
-
-def _at_least_one(name: str, value: int) -> int:
-    if value < 1:
-        msg = f"{name} must be at least 1, got {value}"
-        raise ValueError(msg)
-    return value

@@ -12,7 +12,8 @@ from siamlearn.functional import losses
 from siamlearn.functional.distances import cosine, squared_euclidean
 from siamlearn.functional.inner_product import negative_inner_product
 from siamlearn.functional.pairs import Distance, Pairs, Terms
-from siamlearn.nn.losses.pair_loss import Choices, PairLoss, above_zero
+from siamlearn.nn.losses.pair_loss import Choices, PairLoss
+from siamlearn.nn.settings import above_zero
 
 __all__ = ["DecoupledLoss", "InfoNCELoss", "NCALoss", "NPairsLoss", "SupConLoss"]
 

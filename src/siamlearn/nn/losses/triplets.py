@@ -11,7 +11,8 @@ from typing_extensions import Unpack
 from siamlearn.functional import losses
 from siamlearn.functional.distances import euclidean
 from siamlearn.functional.pairs import Pairs, Terms
-from siamlearn.nn.losses.pair_loss import Choices, PairLoss, above_zero
+from siamlearn.nn.losses.pair_loss import Choices, PairLoss
+from siamlearn.nn.settings import above_zero, at_least_zero, finite
 
 __all__ = [
     "BatchHardLoss",
@@ -117,7 +118,7 @@ class SoftTripletLoss(PairLoss):
         **choices: Unpack[Choices],
     ) -> None:
         super().__init__(euclidean, **choices)
-        self.margin = _finite("margin", margin)
+        self.margin = finite("margin", margin, "it is added to distances")
 
     def terms(self, pairs: Pairs) -> Terms:
         """Sums and counts of the loss over one block of pairs."""
@@ -159,7 +160,7 @@ class BatchHardLoss(PairLoss):
         if penalty is torch.relu:
             self.margin = above_zero("margin", margin, "else nothing pushes negatives apart")
         else:
-            self.margin = _finite("margin", margin)
+            self.margin = finite("margin", margin, "it is added to distances")
 
     def terms(self, pairs: Pairs) -> Terms:
         """Sums and counts of the loss over one block of pairs."""
@@ -207,10 +208,7 @@ class RankedListLoss(PairLoss):
             msg = f"boundary must be above the margin of {margin} and finite, got {boundary}"
             raise ValueError(msg + ": positives cannot be nearer than 0")
         self.boundary = boundary
-        if not 0 <= scale < math.inf:
-            msg = f"scale must be finite and not below zero, got {scale}: near negatives weigh more"
-            raise ValueError(msg)
-        self.scale = scale
+        self.scale = at_least_zero("scale", scale)
         self.balance = above_zero("balance", balance, "else nothing pushes negatives apart")
 
     def terms(self, pairs: Pairs) -> Terms:
@@ -222,10 +220,3 @@ class RankedListLoss(PairLoss):
             scale=self.scale,
             balance=self.balance,
         )
-
-
-def _finite(name: str, value: float) -> float:
-    if not math.isfinite(value):
-        msg = f"{name} must be finite, got {value}: it is added to distances"
-        raise ValueError(msg)
-    return value

@@ -11,7 +11,8 @@ from siamlearn.functional import losses
 from siamlearn.functional.distances import cosine, euclidean
 from siamlearn.functional.pairings import Gather, References, all_pairs, itself
 from siamlearn.functional.pairs import Distance, Pairs, Terms
-from siamlearn.nn.losses.pair_loss import Choices, PairLoss, above_zero
+from siamlearn.nn.losses.pair_loss import Choices, PairLoss
+from siamlearn.nn.settings import above_zero
 
 __all__ = [
     "CircleLoss",
