@@ -18,7 +18,13 @@ from siamlearn.embeddings import Embeddings, embed
 from siamlearn.evaluation import Report, evaluate
 from siamlearn.fitting import Run, fit
 from siamlearn.functional.distances import cosine, euclidean, signal_to_noise, squared_euclidean
-from siamlearn.functional.pairings import adjacent_pairs, adjacent_triplets, all_pairs, two_towers
+from siamlearn.functional.pairings import (
+    adjacent_pairs,
+    adjacent_triplets,
+    all_pairs,
+    anchor_swap,
+    two_towers,
+)
 from siamlearn.gallery import Gallery, Match, Verdict
 from siamlearn.nn.losses import (
     AdaFaceLoss,
@@ -84,7 +90,6 @@ from siamlearn.train.runs import (
 from siamlearn.train.trainer import Trainer
 
 __version__ = "0.1.0"
-from siamlearn.functional.swapping import anchor_swap
 
 __all__ = [
     "ATTFaces",

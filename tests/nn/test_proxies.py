@@ -7,13 +7,12 @@ from siamlearn.functional import losses
 from siamlearn.functional.blocks import accumulate
 from siamlearn.functional.centres import centre_merging
 from siamlearn.functional.distances import cosine
-from siamlearn.functional.pairings import References, itself
+from siamlearn.functional.pairings import References, itself, references_first
 from siamlearn.nn.losses import (
     InfoNCELoss,
     ProxyAnchorLoss,
     ProxyNCALoss,
     SoftTripleLoss,
-    swapped,
 )
 from siamlearn.nn.references import Memory, Proxies
 
@@ -53,13 +52,15 @@ def test_proxies_are_the_rows_of_proxy_anchor_whatever_is_held_at_once(rows):
         counts.append(terms.count)
         return terms
 
-    swapped(counted, embeddings, labels, distance=cosine, references=proxies(embeddings, labels))
+    references_first(
+        counted, embeddings, labels, distance=cosine, references=proxies(embeddings, labels)
+    )
     assert sum(counts).tolist() == [len(labels.unique()), 6]
 
 
-def test_swapping_needs_somebody_to_swap_with():
-    with pytest.raises(ValueError, match="swapped needs references with labels"):
-        InfoNCELoss(pairing=swapped)(*a_batch())
+def test_references_first_needs_references():
+    with pytest.raises(ValueError, match="references_first needs references with labels"):
+        InfoNCELoss(pairing=references_first)(*a_batch())
 
 
 @every_loss
@@ -128,7 +129,7 @@ def test_settings_out_of_range_are_refused(loss, how, says):
 
 def test_repr_names_the_choices():
     assert repr(ProxyAnchorLoss(references=Proxies(6, 4))) == (
-        "ProxyAnchorLoss(\n  distance=cosine, pairing=swapped, margin=0.1, scale=32.0\n"
+        "ProxyAnchorLoss(\n  distance=cosine, pairing=references_first, margin=0.1, scale=32.0\n"
         "  (references): Proxies(classes=6, dimensions=4)\n)"
     )
 

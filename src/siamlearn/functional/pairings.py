@@ -4,6 +4,7 @@ Axes: n pictures of a batch, r references, d embedding dimensions, k identities 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -20,7 +21,9 @@ __all__ = [
     "adjacent_pairs",
     "adjacent_triplets",
     "all_pairs",
+    "anchor_swap",
     "itself",
+    "references_first",
     "two_towers",
 ]
 
@@ -149,7 +152,10 @@ def two_towers(
     _refuse(references, "two_towers")
     half = len(embeddings) // 2
     if len(embeddings) % 2:
-        msg = f"two_towers needs a batch of two equal halves, got {len(embeddings)} rows"
+        msg = (
+            f"two_towers needs a batch of two equal halves, got {len(embeddings)} rows; let the "
+            "sampler keep each tower whole"
+        )
         raise ValueError(msg)
     left, right = (embeddings[:half], labels[:half]), (embeddings[half:], labels[half:])
     both = [
@@ -214,6 +220,85 @@ def adjacent_triplets(
     """
     _refuse(references, "adjacent_triplets")
     return terms(adjacent(embeddings, labels, distance=distance, parts=3))
+
+
+def anchor_swap(
+    terms: Callable[[Pairs], Terms],
+    embeddings: Float[Tensor, "n d"],
+    labels: Shaped[Tensor, "n *k"],
+    *,
+    distance: Distance,
+    references: References | None = None,
+    rows: int | None = None,
+    symmetric: bool = False,
+    gather: Gather = itself,
+) -> Terms:
+    """Adjacent triplets in which the negative is as far as from the nearer of the other two.
+
+    As :func:`adjacent_triplets`; but where the negative is nearer to the positive than to the
+    anchor, that is its distance. Only given triplets can be swapped: of all triplets of a batch,
+    the distance of positive and negative stands in the positive's row, and the loss treats each
+    row on its own. There the positive is an anchor too, so that its row pushes the same negative
+    away.
+
+    When: triplets are drawn by a ``TripletSampler``, and negatives are few.
+
+    Raises:
+        ValueError: where the batch has no whole thirds, or references are given.
+
+    Example:
+        >>> x, y = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([7, 7, 8])
+        >>> everything = lambda pairs: Terms(pairs.distance.sum(), pairs.positive.sum())
+        >>> anchor_swap(everything, x, y, distance=torch.cdist)
+        Terms(total=tensor(3.), count=tensor(1), slope=None, slopes=None)
+
+    Source:
+        Balntas, Riba, Ponsa, Mikolajczyk: Learning local feature descriptors with triplets and
+        shallow convolutional neural networks, BMVC 2016, the section on in-triplet hard
+        negative mining with anchor swap.
+    """
+    _refuse(references, "anchor_swap")
+    pairs = adjacent(embeddings, labels, distance=distance, parts=3)
+    third = len(pairs.distance)
+    others = adjacent(embeddings[third:], labels[third:], distance=distance)
+    near, far = pairs.distance[:, :1], pairs.distance[:, 1:]
+    swappable = pairs.positive[:, :1] & pairs.negative[:, 1:] & others.negative
+    far = torch.where(swappable, torch.minimum(far, others.distance), far)
+    return terms(replace(pairs, distance=torch.cat([near, far], dim=1)))
+
+
+def references_first(
+    terms: Callable[[Pairs], Terms],
+    embeddings: Float[Tensor, "n d"],
+    labels: Shaped[Tensor, "n *k"],
+    *,
+    distance: Distance,
+    references: References | None = None,
+    rows: int | None = None,
+    symmetric: bool = False,
+    gather: Gather = itself,
+) -> Terms:
+    """Every reference beside every embedding of the batch: the references are the queries.
+
+    Raises:
+        ValueError: where there are no references.
+
+    Example:
+        >>> x, y = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([7, 7, 8])
+        >>> proxies = References(torch.tensor([[0.0]]), torch.tensor([7]))
+        >>> farthest = lambda pairs: Terms(pairs.distance.amax(dim=1).sum(), torch.tensor(1))
+        >>> references_first(farthest, x, y, distance=torch.cdist, references=proxies).mean()
+        tensor(3.)
+    """
+    if references is None or references.labels is None:
+        msg = (
+            "references_first needs references with labels, such as references=Proxies(...), got "
+            "none"
+        )
+        raise ValueError(msg)
+    everyone, names, _ = gather(embeddings, labels)
+    queries = references.embeddings, references.labels
+    return accumulate(terms, *queries, everyone, names, distance=distance, rows=rows)
 
 
 def _refuse(references: References | None, pairing: str) -> None:

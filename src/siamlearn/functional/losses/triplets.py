@@ -52,7 +52,7 @@ def triplet(pairs: Pairs, *, margin: float = 0.2) -> Terms:
         Hermans, Beyer, Leibe: In Defense of the Triplet Loss, arXiv:1703.07737, sec. 2 ("batch
         all"). Swapping anchor and positive, as Balntas et al. do, needs the distance of positive
         and negative, which is in another row: see
-        :func:`~siamlearn.functional.swapping.anchor_swap`.
+        :func:`~siamlearn.functional.pairings.anchor_swap`.
 
     When:
         The order of distances matters, their size does not, and batches are large enough for the

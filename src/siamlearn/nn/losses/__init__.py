@@ -17,7 +17,7 @@ from siamlearn.nn.losses.pairwise import (
     SigmoidLoss,
     ThresholdConsistentLoss,
 )
-from siamlearn.nn.losses.proxies import ProxyAnchorLoss, ProxyNCALoss, SoftTripleLoss, swapped
+from siamlearn.nn.losses.proxies import ProxyAnchorLoss, ProxyNCALoss, SoftTripleLoss
 from siamlearn.nn.losses.ranking import FastAPLoss, HistogramLoss, PNPLoss, SmoothAPLoss
 from siamlearn.nn.losses.recognition import (
     AdaFaceLoss,
@@ -97,5 +97,4 @@ __all__ = [
     "TripletLoss",
     "TupletMarginLoss",
     "ZeroMean",
-    "swapped",
 ]

@@ -1,54 +1,20 @@
 """Losses against learned proxies of identities (what they compute: ``functional.losses``)."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import final
 
-import torch
 from typing_extensions import Unpack
 
 from siamlearn.functional import losses
-from siamlearn.functional.blocks import accumulate
 from siamlearn.functional.centres import centre_merging
 from siamlearn.functional.distances import cosine
-from siamlearn.functional.pairings import Gather, References, itself
-from siamlearn.functional.pairs import Distance, Pairs, Terms
+from siamlearn.functional.pairings import references_first
+from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.nn.losses.pair_loss import Choices, PairLoss
 from siamlearn.nn.references import Proxies
 from siamlearn.nn.settings import above_zero, at_least_zero
 
-__all__ = ["ProxyAnchorLoss", "ProxyNCALoss", "SoftTripleLoss", "swapped"]
-
-
-def swapped(
-    terms: Callable[[Pairs], Terms],
-    embeddings: torch.Tensor,
-    labels: torch.Tensor,
-    *,
-    distance: Distance,
-    references: References | None = None,
-    rows: int | None = None,
-    symmetric: bool = False,
-    gather: Gather = itself,
-) -> Terms:
-    """Every reference beside every embedding of the batch: the references are the queries.
-
-    Raises:
-        ValueError: where there are no references.
-
-    Example:
-        >>> x, y = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([7, 7, 8])
-        >>> proxies = References(torch.tensor([[0.0]]), torch.tensor([7]))
-        >>> farthest = lambda pairs: Terms(pairs.distance.amax(dim=1).sum(), torch.tensor(1))
-        >>> swapped(farthest, x, y, distance=torch.cdist, references=proxies).mean()
-        tensor(3.)
-    """
-    if references is None or references.labels is None:
-        msg = "swapped needs references with labels, such as references=Proxies(...), got none"
-        raise ValueError(msg)
-    everyone, names, _ = gather(embeddings, labels)
-    queries = references.embeddings, references.labels
-    return accumulate(terms, *queries, everyone, names, distance=distance, rows=rows)
+__all__ = ["ProxyAnchorLoss", "ProxyNCALoss", "SoftTripleLoss"]
 
 
 @final
@@ -65,6 +31,7 @@ class ProxyNCALoss(PairLoss):
         ValueError: where the temperature is not above zero, or there are no references.
 
     Example:
+        >>> import torch
         >>> loss = ProxyNCALoss(references=Proxies(classes=10, dimensions=2))
         >>> loss(torch.eye(2), torch.tensor([3, 7])) > 0
         tensor(True)
@@ -85,8 +52,9 @@ class ProxyNCALoss(PairLoss):
 class ProxyAnchorLoss(PairLoss):
     """Pull all pictures of an identity to its proxy, and push all others away.
 
-    See :func:`siamlearn.functional.losses.proxy_anchor`. Its pairing is :func:`swapped`: the
-    proxies are the rows, and the batch is what they are compared with.
+    See :func:`siamlearn.functional.losses.proxy_anchor`. Its pairing is
+    :func:`~siamlearn.functional.pairings.references_first`: the proxies are the rows, and the
+    batch is what they are compared with.
 
     Args:
         margin: how similar positives, how dissimilar negatives shall be, in units of the cosine.
@@ -97,6 +65,7 @@ class ProxyAnchorLoss(PairLoss):
         ValueError: where margin or scale is not above zero, or there are no references.
 
     Example:
+        >>> import torch
         >>> loss = ProxyAnchorLoss(references=Proxies(classes=10, dimensions=2))
         >>> loss(torch.eye(2), torch.tensor([3, 7])) > 0
         tensor(True)
@@ -107,7 +76,7 @@ class ProxyAnchorLoss(PairLoss):
     def __init__(
         self, margin: float = 0.1, *, scale: float = 32.0, **choices: Unpack[Choices]
     ) -> None:
-        choices.setdefault("pairing", swapped)
+        choices.setdefault("pairing", references_first)
         super().__init__(cosine, **_with_references(choices))
         self.margin = above_zero("margin", margin, "else nothing pushes negatives away")
         self.scale = above_zero("scale", scale, "similarities are multiplied by it")
@@ -136,6 +105,7 @@ class SoftTripleLoss(PairLoss):
             are no references, or centres of a sample of the classes shall merge.
 
     Example:
+        >>> import torch
         >>> loss = SoftTripleLoss(references=Proxies(classes=10, dimensions=2, centres=3))
         >>> loss(torch.eye(2), torch.tensor([3, 7])) > 0
         tensor(True)

@@ -6,9 +6,8 @@ from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.losses import TripletMarginLoss
 
 from siamlearn.functional.distances import euclidean
-from siamlearn.functional.pairings import References, adjacent_triplets
+from siamlearn.functional.pairings import References, adjacent_triplets, anchor_swap
 from siamlearn.functional.pairs import Pairs, Terms
-from siamlearn.functional.swapping import anchor_swap
 from siamlearn.nn.losses import SoftTripletLoss, TripletLoss
 
 
