@@ -13,11 +13,11 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from siamlearn.functional.blocks import accumulate
+from siamlearn.functional.losses.exponentials import softplus_of_sum
 from siamlearn.functional.pairings import Gather, References, itself
 from siamlearn.functional.pairs import Distance, Pairs, Terms, alike
 from siamlearn.functional.vectors import full_precision, unit
@@ -45,13 +45,8 @@ def angular(pairs: Pairs) -> Terms:
         Added to an N-pairs loss, as the paper does with twice its weight, for identities of very
         different spread: an angle does not depend on scale.
     """
-    nearness = (-pairs.distance).masked_fill(~pairs.negative, torch.finfo(pairs.distance.dtype).min)
-    rivals = nearness.logsumexp(dim=-1)
-    counted = pairs.negative.any(dim=-1)
-    # Beyond its threshold softplus is the identity; its usual 20 is too low for float64.
-    cost = F.softplus(rivals, threshold=40)
-    slope = -(nearness - cost[:, None]).detach().exp() * pairs.negative
-    return Terms(torch.where(counted, cost, 0).sum(), counted.sum(), slope)
+    cost, slope = softplus_of_sum(-pairs.distance, pairs.negative)
+    return Terms(cost.sum(), pairs.negative.any(dim=-1).sum(), slope.neg_())
 
 
 def outside_angle(

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["RowSum", "how_many", "log_sum_exp"]
+__all__ = ["RowSum", "how_many", "log_sum_exp", "softplus", "softplus_of_sum"]
 
 
 class RowSum(NamedTuple):
@@ -53,6 +53,30 @@ def log_sum_exp(logits: Float[Tensor, "q r"], mask: Bool[Tensor, "q r"]) -> RowS
     """
     log, parts, whole = _LogSumExp.apply(logits, mask)
     return RowSum(log, parts, whole)
+
+
+def softplus(values: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """log(1 + e^x), to the last digit also in float64.
+
+    Example:
+        >>> softplus(torch.tensor([0.0, 30.0]))
+        tensor([ 0.6931, 30.0000])
+    """
+    # Beyond its threshold softplus is the identity; its usual 20 is too low for float64.
+    return F.softplus(values, threshold=40)
+
+
+def softplus_of_sum(
+    logits: Float[Tensor, "q r"], mask: Bool[Tensor, "q r"]
+) -> tuple[Float[Tensor, " q"], Float[Tensor, "q r"]]:
+    """log(1 + Σ e^x) of each row over the chosen entries, and its slope by each.
+
+    Example:
+        >>> softplus_of_sum(torch.zeros(1, 3), torch.tensor([[True, False, False]]))
+        (tensor([0.6931]), tensor([[0.5000, 0.0000, 0.0000]]))
+    """
+    chosen = log_sum_exp(logits, mask)
+    return softplus(chosen.log), chosen.weigh(chosen.log.detach().sigmoid())
 
 
 def how_many(mask: Bool[Tensor, "q r"]) -> Int[Tensor, " q"]:

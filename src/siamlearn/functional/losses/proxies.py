@@ -9,12 +9,9 @@ what they are compared with.
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float
-from torch import Tensor
 
 from siamlearn.functional.centres import soft_centres
-from siamlearn.functional.losses.exponentials import log_sum_exp
+from siamlearn.functional.losses.exponentials import softplus_of_sum
 from siamlearn.functional.losses.softmax import info_nce
 from siamlearn.functional.pairs import Pairs, Terms
 
@@ -73,8 +70,8 @@ def proxy_anchor(pairs: Pairs, *, margin: float = 0.1, scale: float = 32.0) -> T
     """
     hard = scale * (pairs.distance - 1 + margin)
     near = scale * (1 - pairs.distance + margin)
-    pull, pull_slope = _softplus_of_sum(hard, pairs.positive)
-    push, push_slope = _softplus_of_sum(near, pairs.negative)
+    pull, pull_slope = softplus_of_sum(hard, pairs.positive)
+    push, push_slope = softplus_of_sum(near, pairs.negative)
     counted = pairs.positive.any(dim=-1).sum()
     everyone = torch.full_like(counted, len(pairs.distance))
     return Terms(
@@ -126,12 +123,3 @@ def soft_triple(
     terms = info_nce(replace(by_class, distance=farther), temperature=1 / scale)
     # Its slope, if it has one, is by identities; the margin changes nothing in it.
     return terms if centres == 1 else replace(terms, slope=None)
-
-
-def _softplus_of_sum(
-    logits: Float[Tensor, "q r"], mask: Bool[Tensor, "q r"]
-) -> tuple[Float[Tensor, " q"], Float[Tensor, "q r"]]:
-    """log(1 + Σ e^x) of each row over the masked entries, and its slope by each."""
-    # Beyond its threshold softplus is the identity; its usual 20 is too low for float64.
-    chosen = log_sum_exp(logits, mask)
-    return F.softplus(chosen.log, threshold=40), chosen.weigh(chosen.log.detach().sigmoid())

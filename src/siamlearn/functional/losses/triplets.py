@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from siamlearn.functional.losses.exponentials import softplus
 from siamlearn.functional.pairs import Pairs, Terms
 
 __all__ = ["batch_hard", "ranked_list", "semi_hard_triplet", "soft_triplet", "triplet"]
@@ -122,8 +123,7 @@ def soft_triplet(pairs: Pairs, *, margin: float = 0.0) -> Terms:
     total, by_negative, by_positive = pairs.distance.new_zeros(q), torch.zeros_like(away), []
     for some in torch.split(reach, together, dim=-1):
         lack = some[:, :, None] - away[:, None, :]
-        # Beyond its threshold softplus is the identity; its usual 20 is too low for float64.
-        total = total + F.softplus(lack, threshold=40).sum(dim=(1, 2))
+        total = total + softplus(lack).sum(dim=(1, 2))
         share = lack.detach().sigmoid()
         by_negative -= share.sum(dim=1)
         by_positive.append(share.sum(dim=2))
