@@ -51,6 +51,7 @@ napoleon_numpy_docstring = False
 napoleon_custom_sections = ["Source"]
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # the signature has them; a shape of "*k" would begin emphasis
 
 # The examples in docstrings are run by the tests; here, only the pages' own directives.
 doctest_test_doctest_blocks = ""

@@ -9,7 +9,7 @@ from pytorch_metric_learning.losses import AngularLoss as Peer
 from torch import Tensor
 
 from siamlearn.functional import losses
-from siamlearn.functional.losses.angular import outside_angle, pairs_beside_all
+from siamlearn.functional.losses.angles import outside_angle, pairs_beside_all
 from siamlearn.functional.pairings import References
 from siamlearn.functional.pairs import Pairs
 from siamlearn.nn.losses import AngularLoss

@@ -1,6 +1,6 @@
 """Metric-learning losses: pure functions from a block of pairs to its terms."""
 
-from siamlearn.functional.losses.angular import angular, outside_angle, pairs_beside_all
+from siamlearn.functional.losses.angles import angular, outside_angle, pairs_beside_all
 from siamlearn.functional.losses.classification import (
     curricular_softmax,
     normalised_softmax,
@@ -17,6 +17,7 @@ from siamlearn.functional.losses.pairwise import (
 from siamlearn.functional.losses.proxies import proxy_anchor, proxy_nca, soft_triple
 from siamlearn.functional.losses.ranking import (
     fast_ap,
+    histograms,
     pnp,
     pnp_dq,
     pnp_ds,
@@ -60,6 +61,7 @@ __all__ = [
     "embedding_norm",
     "fast_ap",
     "generalised_lifted",
+    "histograms",
     "info_nce",
     "intra_pair_variance",
     "lifted_structure",

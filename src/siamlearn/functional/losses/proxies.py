@@ -22,8 +22,8 @@ def proxy_nca(pairs: Pairs, *, temperature: float = 1 / 9) -> Terms:
     """Tell the proxy of a picture's identity from all others; the mean runs over pictures.
 
     For unit vectors x of the picture, p of its proxy and a of all proxies, the loss is
-    -log(e^(-|x - p|²/T) / Σ e^(-|x - a|²/T)). The block holds 1 - cosine, of which
-    |x - p|² is the double.
+    ``-log(e^(-|x - p|²/T) / Σ e^(-|x - a|²/T))``. The block holds 1 - cosine, of which
+    ``|x - p|²`` is the double.
 
     Args:
         temperature: T; squared distances are divided by it, so that a smaller one looks at nearer

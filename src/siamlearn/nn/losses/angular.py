@@ -1,4 +1,4 @@
-"""The angular loss (what it computes: ``functional.losses.angular``)."""
+"""The angular loss (what it computes: ``functional.losses``)."""
 
 from functools import partial
 from typing import final
@@ -6,7 +6,7 @@ from typing import final
 from typing_extensions import Unpack
 
 from siamlearn.functional import losses
-from siamlearn.functional.losses.angular import outside_angle, pairs_beside_all
+from siamlearn.functional.losses.angles import outside_angle, pairs_beside_all
 from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.nn.losses.pair_loss import Choices, PairLoss
 
@@ -18,7 +18,9 @@ class AngularLoss(PairLoss):
     """Push all negatives out of the angle that a pair of pictures allows.
 
     See :func:`siamlearn.functional.losses.angular`. Row i of the first half of a batch and row i
-    of its second half are a pair, of one identity; lengths do not matter.
+    of its second half are a pair, of one identity; lengths do not matter. Rows that are of two
+    identities are left out, and a batch of nothing else costs 0: a ``BalancedSampler`` pairs all
+    rows if its ``images`` are even in number, and a ``PairSampler`` half of them.
 
     Args:
         angle: the paper's alpha, in degrees.
