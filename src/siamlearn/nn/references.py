@@ -162,7 +162,8 @@ class Proxies(nn.Module):
             if len(strange):
                 msg = (
                     f"labels must be from 0 to {self.classes - 1}, one for each of the classes of "
-                    f"the proxies, got {strange[0].item()}; number the identities anew"
+                    f"the proxies, got {strange[0].item()}; number the identities anew, for "
+                    "all pictures at once: labels.unique(return_inverse=True)[1]"
                 )
                 raise ValueError(msg)
 

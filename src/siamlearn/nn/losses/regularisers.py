@@ -218,7 +218,8 @@ def row_of_each(learned: Tensor, labels: Tensor | None) -> Tensor:
         if len(strange):
             msg = (
                 f"labels must be from 0 to {len(learned) - 1}, one for each of the classes, got "
-                f"{strange[0].item()}; number the identities anew"
+                f"{strange[0].item()}; number the identities anew, for "
+                "all pictures at once: labels.unique(return_inverse=True)[1]"
             )
             raise ValueError(msg)
     # Rows of a matrix, since plain indexing would take labels of uint8 for a mask.
