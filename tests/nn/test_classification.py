@@ -49,7 +49,9 @@ def a_batch(n: int = 24, length: float = 1.0) -> tuple[Tensor, Tensor]:
 def small(loss: type[ClassificationLoss], **choices: object) -> ClassificationLoss:
     """A loss of few classes, in double precision, that does not change from batch to batch."""
     gentle = {} if loss in (NormalisedSoftmaxLoss, SphereFaceLoss) else {"scale": 8.0}
-    lengths = {"shortest": 1.0, "longest": 4.0, "regulariser": 0.5} if loss is MagFaceLoss else {}
+    lengths = (
+        {"shortest": 1.0, "longest": 4.0, "regularisation": 0.5} if loss is MagFaceLoss else {}
+    )
     made = loss(CLASSES, DIMENSIONS, **gentle, **lengths, **choices).double().eval()
     for name, value in {"progress": 0.3, "mean": 2.0, "deviation": 0.7}.items():
         if hasattr(made, name):

@@ -35,8 +35,8 @@ __all__ = [
     "SphereFaceLoss",
 ]
 
-Watch = Callable[[Tensor, Tensor, References], None]
-"""What a loss wants to remember of a batch, its labels and the classes it is beside."""
+Watch = Callable[[Tensor, Tensor], None]
+"""What a loss wants to remember of a batch and its labels."""
 
 
 class ClassChoices(TypedDict, total=False):
@@ -64,7 +64,7 @@ class ClassificationLoss(PairLoss, ABC):
         classes: how many identities there are, two or more.
         dimensions: of the embeddings.
         scale: s, what cosines are multiplied by before the softmax; 1 / temperature.
-        watch: called with the batch, its labels and its references, in training mode.
+        watch: called with the batch and its labels, in training mode.
         centres: vectors of each class.
         sample, seed, sparse: see :class:`~siamlearn.nn.references.Proxies`; with a sample of the
             classes in each step, a million of them can be trained on.
@@ -126,7 +126,7 @@ class ClassificationLoss(PairLoss, ABC):
             torch._assert_async(known.all(), "labels must be from 0 to the number of classes")
         if self.training and self._watch is not None and len(labels):
             with torch.no_grad():
-                self._watch(full_precision(embeddings), labels, references)
+                self._watch(full_precision(embeddings), labels)
         return references
 
 

@@ -17,7 +17,6 @@ from siamlearn.functional.margins import (
     magnitude_cost,
     magnitude_margin,
 )
-from siamlearn.functional.pairings import References
 from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.functional.vectors import unit
 from siamlearn.nn.losses.classification import ClassChoices, ClassificationLoss
@@ -148,7 +147,7 @@ class CurricularFaceLoss(ClassificationLoss):
             pairs, progress=self.progress, margin=self.margin, scale=self.scale
         )
 
-    def _remember(self, embeddings: Tensor, labels: Tensor, references: References) -> None:
+    def _remember(self, embeddings: Tensor, labels: Tensor) -> None:
         own = unit(F.embedding(labels.long(), self.proxies.vectors))
         alike = (unit(embeddings) * own).sum(dim=-1).mean()
         self.progress.lerp_(alike.to(self.progress), 1 - self.momentum)
@@ -212,7 +211,7 @@ class AdaFaceLoss(ClassificationLoss):
         )
         return losses.normalised_softmax(pairs, scale=self.scale, margin=margin)
 
-    def _remember(self, embeddings: Tensor, labels: Tensor, references: References) -> None:
+    def _remember(self, embeddings: Tensor, labels: Tensor) -> None:
         length = torch.linalg.vector_norm(embeddings, dim=-1).clamp(1e-3, 100)
         self.mean.lerp_(length.mean().to(self.mean), 1 - self.momentum)
         if len(length) > 1:  # one alone has no deviation
@@ -233,7 +232,7 @@ class MagFaceLoss(ClassificationLoss):
         highest: margin, in radians, of embeddings that are ``longest`` or longer.
         shortest: length, in units of the embedding space.
         longest: length, in units of the embedding space.
-        regulariser: λ_g, the weight of the cost of lengths.
+        regularisation: λ_g, the weight of the cost of lengths.
         scale: s, what cosines are multiplied by.
         choices: see :class:`ClassificationLoss`.
 
@@ -256,7 +255,7 @@ class MagFaceLoss(ClassificationLoss):
         highest: float = 0.8,
         shortest: float = 10.0,
         longest: float = 110.0,
-        regulariser: float = 35.0,
+        regularisation: float = 35.0,
         scale: float = 64.0,
         **choices: Unpack[ClassChoices],
     ) -> None:
@@ -269,7 +268,7 @@ class MagFaceLoss(ClassificationLoss):
             raise ValueError(msg)
         self.lowest, self.highest = below_pi("lowest", lowest), below_pi("highest", highest)
         self.shortest, self.longest = shortest, longest
-        self.regulariser = at_least_zero("regulariser", regulariser)
+        self.regularisation = at_least_zero("regularisation", regularisation)
 
     def terms(self, pairs: Pairs) -> Terms:
         """Sums and counts of the loss over one block of pairs."""
@@ -285,4 +284,4 @@ class MagFaceLoss(ClassificationLoss):
         cost = magnitude_cost(pairs.length, shortest=self.shortest, longest=self.longest)
         cost = torch.where(pairs.positive.any(dim=-1), cost, 0).sum()
         # Lengths have a gradient too, which autograd finds.
-        return replace(terms, total=terms.total + self.regulariser * cost, slope=None)
+        return replace(terms, total=terms.total + self.regularisation * cost, slope=None)

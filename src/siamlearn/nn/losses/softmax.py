@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 from siamlearn.functional import losses
 from siamlearn.functional.distances import cosine, squared_euclidean
 from siamlearn.functional.inner_product import negative_inner_product
-from siamlearn.functional.pairs import Distance, Pairs, Terms
+from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.nn.losses.pair_loss import Choices, PairLoss
 from siamlearn.nn.settings import above_zero
 
@@ -31,14 +31,9 @@ class _TemperatureLoss(PairLoss, ABC):
     log_temperature: nn.Parameter | None
 
     def __init__(
-        self,
-        usual: Distance,
-        temperature: float,
-        *,
-        learned: bool,
-        **choices: Unpack[Choices],
+        self, temperature: float = 0.07, *, learned: bool = False, **choices: Unpack[Choices]
     ) -> None:
-        super().__init__(usual, **choices)
+        super().__init__(cosine, **choices)
         above_zero("temperature", temperature, "distances are divided by it")
         if learned and temperature < self.smallest:
             msg = (
@@ -81,11 +76,6 @@ class InfoNCELoss(_TemperatureLoss):
         tensor(0.3133)
     """
 
-    def __init__(
-        self, temperature: float = 0.07, *, learned: bool = False, **choices: Unpack[Choices]
-    ) -> None:
-        super().__init__(cosine, temperature, learned=learned, **choices)
-
     def terms(self, pairs: Pairs) -> Terms:
         """Sums and counts of the loss over one block of pairs."""
         return losses.info_nce(pairs, temperature=self.divisor())
@@ -111,11 +101,6 @@ class SupConLoss(_TemperatureLoss):
         tensor(0.3133)
     """
 
-    def __init__(
-        self, temperature: float = 0.07, *, learned: bool = False, **choices: Unpack[Choices]
-    ) -> None:
-        super().__init__(cosine, temperature, learned=learned, **choices)
-
     def terms(self, pairs: Pairs) -> Terms:
         """Sums and counts of the loss over one block of pairs."""
         return losses.sup_con(pairs, temperature=self.divisor())
@@ -140,11 +125,6 @@ class DecoupledLoss(_TemperatureLoss):
         >>> loss(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0, 1]))
         tensor(-1.)
     """
-
-    def __init__(
-        self, temperature: float = 0.07, *, learned: bool = False, **choices: Unpack[Choices]
-    ) -> None:
-        super().__init__(cosine, temperature, learned=learned, **choices)
 
     def terms(self, pairs: Pairs) -> Terms:
         """Sums and counts of the loss over one block of pairs."""
@@ -174,7 +154,8 @@ class NCALoss(_TemperatureLoss):
     def __init__(
         self, temperature: float = 1.0, *, learned: bool = False, **choices: Unpack[Choices]
     ) -> None:
-        super().__init__(squared_euclidean, temperature, learned=learned, **choices)
+        choices.setdefault("distance", squared_euclidean)
+        super().__init__(temperature, learned=learned, **choices)
 
     def terms(self, pairs: Pairs) -> Terms:
         """Sums and counts of the loss over one block of pairs."""
