@@ -25,7 +25,20 @@ from siamlearn.functional.distances import cosine
 from siamlearn.functional.pairings import References, adjacent_pairs, two_towers
 from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.nn import ranks
-from siamlearn.nn.losses import ContrastiveLoss, InfoNCELoss, PairLoss, ProxyAnchorLoss
+from siamlearn.nn.losses import (
+    AdaFaceLoss,
+    ArcFaceLoss,
+    CentreLoss,
+    ContrastiveLoss,
+    CurricularFaceLoss,
+    HistogramLoss,
+    InfoNCELoss,
+    IntraPairVarianceLoss,
+    MagFaceLoss,
+    PairLoss,
+    ProxyAnchorLoss,
+    ZeroMean,
+)
 from siamlearn.nn.references import Memory, Proxies
 
 # How many rows the batch of each rank has, and a block.
@@ -138,6 +151,10 @@ def of_every_loss() -> dict[str, Case]:
     }
 
 
+def a_sum() -> nn.Module:
+    return (ContrastiveLoss() + 0.5 * ZeroMean() + 0.1 * CentreLoss(3, 3)).double()
+
+
 def of_every_choice() -> dict[str, Case]:
     info_nce = partial(InfoNCELoss, 0.5, distance=cosine)
 
@@ -168,6 +185,17 @@ def of_every_choice() -> dict[str, Case]:
         "proxies as anchors": Case((5, 3), anchors(Proxies(3, 3))),
         "proxies as anchors, some ranks empty": Case((3, 0, 5), anchors(Proxies(9, 3, sample=0.9))),
         "references that are given": Case((5, 3), lambda: BesideThree(info_nce())),
+        "a mean of the whole batch": Case((5, 3), partial(IntraPairVarianceLoss, 0.1, slack=0.3)),
+        "a histogram of the whole batch": Case((5, 3), partial(HistogramLoss, 20)),
+        "a sum of losses": Case((5, 3), a_sum),
+        "a margin of angles": Case((5, 3), lambda: ArcFaceLoss(3, 3, scale=8.0).double()),
+        "hard negatives that are remembered": Case(
+            (5, 3), lambda: CurricularFaceLoss(3, 3, scale=8.0, momentum=0.5).double(), steps=3
+        ),
+        "lengths and what is usual": Case(
+            (5, 3), lambda: AdaFaceLoss(3, 3, scale=8.0).double(), steps=3
+        ),
+        "lengths that cost": Case((5, 3), lambda: MagFaceLoss(3, 3, scale=8.0).double()),
         "half precision": Case((5, 3), info_nce, dtype=torch.bfloat16),
         "a gather that forgets the gradient": Case((5, 3), info_nce, broken=True),
     }

@@ -58,6 +58,10 @@ class Ranks:
     def __init__(self) -> None:
         self.gathered: list[Tensor] = []
 
+    def __len__(self) -> int:
+        """How many there are."""
+        return dist.get_world_size()
+
     def __call__(
         self, embeddings: Float[Tensor, "n d"], labels: Shaped[Tensor, "n *k"]
     ) -> References:

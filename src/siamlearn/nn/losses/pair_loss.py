@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import replace
 from typing import ClassVar, TypedDict
 
 import torch
@@ -171,9 +170,8 @@ class PairLoss(Summand, ABC):
         mined = pairs if self.miner is None else self.miner(pairs)
         terms = self.terms(mined)
         # The slope is by the distances that a margin has moved, not by those that came in.
-        return (
-            terms if mined.distance is pairs.distance else replace(terms, slope=None, slopes=None)
-        )
+        same = mined.distance is pairs.distance
+        return terms if same else Terms(terms.total, terms.count)
 
 
 def _checked_batch(

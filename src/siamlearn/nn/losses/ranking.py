@@ -9,9 +9,10 @@ from typing_extensions import Unpack
 
 from siamlearn.functional.distances import cosine
 from siamlearn.functional.losses import ranking
-from siamlearn.functional.pairings import Pairing
+from siamlearn.functional.pairings import Gather, Pairing, itself
 from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.nn.losses.pair_loss import Choices, PairLoss
+from siamlearn.nn.ranks import Ranks
 from siamlearn.nn.settings import above_zero, at_least_one
 
 __all__ = ["FastAPLoss", "HistogramLoss", "PNPLoss", "SmoothAPLoss"]
@@ -149,7 +150,7 @@ class HistogramLoss(PairLoss):
 
     The probability is taken between all positive and all negative pairs of the batch, not of one
     anchor, by their histograms h⁺ and h⁻ of distance, each of sum one: Σ_b h⁻(b) Σ_(c ≥ b) h⁺(c).
-    So it is no sum over anchors: parts of a batch, on other ranks or in turn, each have their own
+    So it is no sum over anchors: parts of a batch, taken in turn, each have their own
     histograms. All pairs are looked at twice: for the histograms, and, with the weight of each
     edge known from them, for the gradient.
 
@@ -210,10 +211,15 @@ class _Twice:
         terms: Callable[[Pairs], Terms],
         embeddings: Tensor,
         labels: Tensor,
+        *,
+        gather: Gather = itself,
         **how: Any,
     ) -> Terms:
+        how["gather"] = gather
+        ranks = gather if isinstance(gather, Ranks) else None
         with torch.no_grad():
             seen = self.pairing(terms, embeddings, labels, **how)
+            seen = ranks.sum(seen) if ranks else seen
         number = seen.count.clamp(min=1)
         negative, positive = (seen.total / number).chunk(2)
         beyond = positive.flip(0).cumsum(0).flip(0)
@@ -226,7 +232,9 @@ class _Twice:
             return Terms((weights * terms(pairs).total).sum(), one)
 
         change = self.pairing(weighed, embeddings, labels, **how).total
-        return Terms(cost + (change - change.detach()), one)
+        # The cost is the same on all ranks, whose mean will be taken; of the change each has a part.
+        parts = len(ranks) if ranks else 1
+        return Terms(cost + parts * (change - change.detach()), one)
 
 
 def _positives(most: int | None) -> int | None:
