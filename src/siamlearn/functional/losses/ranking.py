@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from siamlearn.functional.losses.positives import places
 from siamlearn.functional.pairs import Pairs, Terms
 
 __all__ = [
@@ -281,7 +282,10 @@ def _ranked(
 ) -> Terms:
     """The mean over positives of what the negatives before, and the positives, cost each."""
     compiled, learns = torch.compiler.is_compiling(), torch.is_grad_enabled()
-    columns, real = _places(pairs.positive, positives)
+    # Where nobody knows how many they are, all references may be positives.
+    found = places(pairs.positive, positives) or places(pairs.positive, pairs.positive.shape[1])
+    assert found is not None  # it is told how many
+    columns, real = found
     distance = pairs.distance if compiled else pairs.distance.detach()
     own = distance.gather(1, columns) / temperature
     own, mates = torch.where(real, own, 0), torch.where(real, own, torch.inf)
@@ -333,20 +337,6 @@ def _one_by_one(
             sink.addcmul_(change, by_rank[:, None], value=-1)
             by_own[:, k] += by_rank * change.sum(dim=1)
     return total, slope, by_own
-
-
-def _places(
-    positive: Bool[Tensor, "q r"], most: int | None
-) -> tuple[Int[Tensor, "q m"], Bool[Tensor, "q m"]]:
-    """In which column the k-th positive of each row stands, and whether there is one."""
-    r = positive.shape[1]
-    running = positive.cumsum(dim=1, dtype=torch.int32)
-    if most is None and positive.device.type == "cpu" and not torch.compiler.is_compiling():
-        most = int(running[:, -1].max()) if positive.numel() else 0
-    kth = torch.arange(1, min(r, r if most is None else most) + 1, device=positive.device)
-    kth = kth.int().expand(len(positive), -1).contiguous()
-    columns = torch.searchsorted(running, kth)
-    return columns.clamp(max=max(r - 1, 0)), kth <= positive.sum(dim=1, keepdim=True)
 
 
 class _Sloped(torch.autograd.Function):

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from siamlearn.functional.losses.exponentials import softplus
+from siamlearn.functional.losses.positives import places
 from siamlearn.functional.pairs import Pairs, Terms
 
 __all__ = ["batch_hard", "ranked_list", "semi_hard_triplet", "soft_triplet", "triplet"]
@@ -112,14 +113,13 @@ def soft_triplet(pairs: Pairs, *, margin: float = 0.0) -> Terms:
     When:
         As :func:`triplet`, where no margin suits and identities shall go on moving apart.
     """
-    few = _most(pairs.positive)
-    where: Tensor | None = None
-    reach = (pairs.distance + margin).masked_fill(~pairs.positive, -torch.inf)
-    if few is not None:
-        reach, where = reach.topk(few, dim=-1, sorted=False)
+    found = places(pairs.positive)
+    where, real = (None, pairs.positive) if found is None else found
+    reach = pairs.distance + margin
+    reach = (reach if where is None else reach.gather(-1, where)).masked_fill(~real, -torch.inf)
     away = pairs.distance.masked_fill(~pairs.negative, torch.inf)
     q, r = pairs.distance.shape
-    together = 1 if few is not None else max(1, 2**24 // max(q * r, 1))
+    together = 1 if where is not None else max(1, 2**24 // max(q * r, 1))
     total, by_negative, by_positive = pairs.distance.new_zeros(q), torch.zeros_like(away), []
     for some in torch.split(reach, together, dim=-1):
         lack = some[:, :, None] - away[:, None, :]
@@ -233,13 +233,14 @@ def _highest(value: Float[Tensor, "q r"], mask: Bool[Tensor, "q r"]) -> Int[Tens
 def _hinges(pairs: Pairs, margin: float, *, semi_hard: bool) -> Terms:
     """The sum of max(0, p - n + margin) over triplets; semi-hard: over those with p < n alone."""
     distance = pairs.distance.detach()
-    near = distance.masked_fill(~pairs.positive, -torch.inf)
     away = distance.masked_fill(~pairs.negative, torch.inf)
-    few = _most(pairs.positive)
-    if few is not None and few <= FEW:
-        chosen = near.topk(few, dim=-1, sorted=False)
-        terms = _in_turn(*chosen, away, margin, semi_hard=semi_hard)
+    found = places(pairs.positive)
+    if found is not None and found[0].shape[1] <= FEW:
+        where, real = found
+        near = distance.gather(-1, where).masked_fill(~real, -torch.inf)
+        terms = _in_turn(near, where, away, margin, semi_hard=semi_hard)
     else:
+        near = distance.masked_fill(~pairs.positive, -torch.inf)
         terms = _by_sorting(distance, near, away, margin, semi_hard=semi_hard)
     if not pairs.distance.requires_grad:
         return terms
@@ -295,10 +296,3 @@ def _by_sorting(
     # A sum of p - n + margin is as many times each distance as its slope says.
     cost = (slope * distance).sum(dim=-1) + margin * met.sum(dim=-1)
     return Terms(cost.clamp(min=0).sum(), (end - start).sum(), slope)
-
-
-def _most(mask: Bool[Tensor, "q r"]) -> int | None:
-    """The most that a row has, where reading it costs nothing; None where it would cost a wait."""
-    if torch.compiler.is_compiling() or mask.device.type != "cpu":
-        return None
-    return int(mask.sum(dim=-1).max()) if mask.numel() else 0
