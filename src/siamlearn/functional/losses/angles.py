@@ -31,6 +31,9 @@ def angular(pairs: Pairs) -> Terms:
     For negatives that are n outside of it, see :func:`outside_angle`, the loss of a row is
     log(1 + Σ e^(-n)); the mean runs over rows that have negatives.
 
+    When: added to an N-pairs loss, as the paper does with twice its weight, for identities of very
+    different spread: an angle does not depend on scale.
+
     Example:
         >>> negative = torch.tensor([[False, True, True]])
         >>> angular(Pairs(torch.tensor([[0.0, 0.0, 0.0]]), ~negative, negative)).mean()
@@ -40,10 +43,6 @@ def angular(pairs: Pairs) -> Terms:
         Wang, Zhou, Wen, Liu, Lin: Deep Metric Learning with Angular Loss, ICCV 2017,
         arXiv:1708.01682, eq. 8. Half of each batch are anchors, the other half their positives, as
         in the paper; with more pictures of an identity, each is still in one pair.
-
-    When:
-        Added to an N-pairs loss, as the paper does with twice its weight, for identities of very
-        different spread: an angle does not depend on scale.
     """
     cost, slope = softplus_of_sum(-pairs.distance, pairs.negative)
     return Terms(cost.sum(), pairs.negative.any(dim=-1).sum(), slope.neg_())

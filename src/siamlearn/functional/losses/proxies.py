@@ -25,6 +25,8 @@ def proxy_nca(pairs: Pairs, *, temperature: float = 1 / 9) -> Terms:
     ``-log(e^(-|x - p|²/T) / Σ e^(-|x - a|²/T))``. The block holds 1 - cosine, of which
     ``|x - p|²`` is the double.
 
+    When: a softmax over identities; few settings, and batches need no two pictures of anyone.
+
     Args:
         temperature: T; squared distances are divided by it, so that a smaller one looks at nearer
             proxies.
@@ -38,8 +40,6 @@ def proxy_nca(pairs: Pairs, *, temperature: float = 1 / 9) -> Terms:
         Teh, DeVries, Taylor: ProxyNCA++: Revisiting and Revitalizing Proxy Neighborhood Component
         Analysis, ECCV 2020, eq. 6 with the low temperature of sec. 3.4. Unlike ProxyNCA
         (Movshovitz-Attias et al., ICCV 2017, eq. 4) the right proxy is among those summed over.
-
-    When: a softmax over identities; few settings, and batches need no two pictures of anyone.
     """
     return info_nce(pairs, temperature=temperature / 2)
 
@@ -51,6 +51,9 @@ def proxy_anchor(pairs: Pairs, *, margin: float = 0.1, scale: float = 32.0) -> T
     p and others at distances n, with s = 1 - d as the similarity, the two parts of the loss are
     log(1 + Σ e^(-scale (s_p - margin))), averaged over the proxies that have pictures of their own,
     and log(1 + Σ e^(scale (s_n + margin))), averaged over all proxies.
+
+    When: the default among proxies where identities are some thousands at most: it learns fast, and
+    takes from the batch how pictures lie beside each other.
 
     Args:
         margin: the paper's delta: positives are pulled to a similarity above it, negatives pushed
@@ -64,9 +67,6 @@ def proxy_anchor(pairs: Pairs, *, margin: float = 0.1, scale: float = 32.0) -> T
 
     Source:
         Kim, Kim, Cho, Kwak: Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, eq. 4.
-
-    When: the default among proxies where identities are some thousands at most: it learns fast, and
-    takes from the batch how pictures lie beside each other.
     """
     hard = scale * (pairs.distance - 1 + margin)
     near = scale * (1 - pairs.distance + margin)
@@ -96,6 +96,8 @@ def soft_triple(
     distance p, and all others at n, the loss is
     -log(e^(-scale (p + margin)) / (e^(-scale (p + margin)) + Σ e^(-scale n))).
 
+    When: identities look several ways: two sides, with and without glasses, by day and by night.
+
     Args:
         centres: of each identity; their columns are side by side.
         margin: the paper's delta: how much nearer the own identity shall be, in units of distance.
@@ -115,8 +117,6 @@ def soft_triple(
         Qian et al.: SoftTriple Loss: Deep Metric Learning Without Triplet Sampling, ICCV 2019,
         sec. 3.3, without the regulariser of sec. 3.4, which is
         :func:`~siamlearn.functional.centres.centre_merging`.
-
-    When: identities look several ways: two sides, with and without glasses, by day and by night.
     """
     by_class = soft_centres(pairs, centres=centres, temperature=softness)
     farther = torch.where(by_class.positive, by_class.distance + margin, by_class.distance)

@@ -47,6 +47,8 @@ def fast_ap(pairs: Pairs, *, bins: int = 10, farthest: float = 2.0) -> Terms:
     The order within a bin is invisible, and so is what lies beyond ``farthest``: a pair there has
     no gradient.
 
+    When: large batches of few identities a batch; several positives an anchor.
+
     Args:
         bins: L, into how many the distances from 0 to ``farthest`` are cut.
         farthest: the largest distance there is: 2 for ``cosine``, 4 for ``squared_euclidean`` of
@@ -60,8 +62,6 @@ def fast_ap(pairs: Pairs, *, bins: int = 10, farthest: float = 2.0) -> Terms:
     Source:
         Cakir, He, Xia, Kulis, Sclaroff: Deep Metric Learning to Rank, CVPR 2019, eq. 6 and 7, as
         1 - FastAP. Written with the share of negatives, which no rounding makes negative.
-
-    When: large batches of few identities a batch; several positives an anchor.
     """
     counts, index = _soft_histograms(pairs, bins, farthest)
     negative, positive = counts.unbind(1)
@@ -120,6 +120,8 @@ def smooth_ap(pairs: Pairs, *, temperature: float = 0.01, positives: int | None 
     negatives has next to no gradient (e⁻²⁰ / τ), as far as it is from where it should be. Train
     from a net that ranks already, or raise τ.
 
+    When: to tune retrieval; identities of several pictures and large batches.
+
     Args:
         temperature: τ, in units of distance; a smaller one counts more sharply, with a gradient
             from fewer pairs.
@@ -137,8 +139,6 @@ def smooth_ap(pairs: Pairs, *, temperature: float = 0.01, positives: int | None 
         Brown, Xie, Kalogeiton, Zisserman: Smooth-AP: Smoothing the Path Towards Large-Scale Image
         Retrieval, ECCV 2020, eq. 5 to 7. The authors' program, and others after it, count every
         anchor among its own positives, which the equations do not: its cost is lower by that.
-
-    When: to tune retrieval; identities of several pictures and large batches.
     """
 
     def cost(before: Tensor, among: Tensor) -> Tensor:
@@ -228,6 +228,8 @@ def pnp(
 
     Only what is within some τ of a positive moves it, as in :func:`smooth_ap`.
 
+    When: as :func:`smooth_ap`; ``pnp_dq`` where an identity has several looks, or wrong labels.
+
     Args:
         penalty: what so many negatives before a positive cost, number by number: one of ``pnp_o``,
             ``pnp_iu``, ``pnp_ib``, ``pnp_ds``, ``pnp_dq``, or your own; zero for none.
@@ -245,8 +247,6 @@ def pnp(
         arXiv:2102.04640, PNP-O and its variants, with the power of the authors' best run.
         Their program, and others after it, count every anchor among its own positives; here it is
         not.
-
-    When: as :func:`smooth_ap`; ``pnp_dq`` where an identity has several looks, or wrong labels.
     """
     return _ranked(pairs, lambda before, _: penalty(before), temperature, positives)
 

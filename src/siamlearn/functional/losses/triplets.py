@@ -40,6 +40,9 @@ def triplet(pairs: Pairs, *, margin: float = 0.2) -> Terms:
     the negatives are sorted: those within reach of a positive are a prefix of the row, found by
     one look-up.
 
+    When: the order of distances matters, their size does not, and batches are large enough for the
+    non-zero triplets not to run out.
+
     Args:
         margin: how much farther a negative shall be than a positive, in units of distance.
 
@@ -55,10 +58,6 @@ def triplet(pairs: Pairs, *, margin: float = 0.2) -> Terms:
         all"). Swapping anchor and positive, as Balntas et al. do, needs the distance of positive
         and negative, which is in another row: see
         :func:`~siamlearn.functional.pairings.anchor_swap`.
-
-    When:
-        The order of distances matters, their size does not, and batches are large enough for the
-        non-zero triplets not to run out.
     """
     return _hinges(pairs, margin, semi_hard=False)
 
@@ -69,6 +68,8 @@ def semi_hard_triplet(pairs: Pairs, *, margin: float = 0.2) -> Terms:
     For a positive at distance p and a negative at distance n with p < n < p + margin the loss is
     p - n + margin; the mean runs over these triplets. Negatives nearer than the positive, from
     which training may collapse to a single point, are left out.
+
+    When: hard negatives are often wrong labels, or the first epochs collapse.
 
     Args:
         margin: how much farther a negative shall be than a positive, in units of distance.
@@ -82,9 +83,6 @@ def semi_hard_triplet(pairs: Pairs, *, margin: float = 0.2) -> Terms:
     Source:
         Schroff, Kalenichenko, Philbin: FaceNet, CVPR 2015, eq. 3 over the negatives of eq. 4 that
         lie inside the margin; all of them, where the paper leaves open how it chooses one.
-
-    When:
-        Hard negatives are often wrong labels, or the first epochs collapse.
     """
     return _hinges(pairs, margin, semi_hard=True)
 
@@ -98,6 +96,8 @@ def soft_triplet(pairs: Pairs, *, margin: float = 0.0) -> Terms:
     positives that a row has; on a GPU or under ``torch.compile``, where nobody counts them,
     q * r * r. Memory grows as the block.
 
+    When: as :func:`triplet`, where no margin suits and identities shall go on moving apart.
+
     Args:
         margin: how much farther a negative shall be for a loss of log 2, in units of distance.
 
@@ -109,9 +109,6 @@ def soft_triplet(pairs: Pairs, *, margin: float = 0.0) -> Terms:
     Source:
         Hermans, Beyer, Leibe: In Defense of the Triplet Loss, arXiv:1703.07737, sec. 2 ("soft
         margin"), over all triplets.
-
-    When:
-        As :func:`triplet`, where no margin suits and identities shall go on moving apart.
     """
     found = places(pairs.positive)
     where, real = (None, pairs.positive) if found is None else found
@@ -145,6 +142,9 @@ def batch_hard(
     anchor is penalty(p - n + margin); the mean runs over all anchors that have both, also those
     whose loss is zero.
 
+    When: labels are clean, batches hold several pictures of each identity, and :func:`triplet` is
+    left with few triplets that are not zero.
+
     Args:
         margin: how much farther the negative shall be than the positive, in units of distance.
         penalty: what is asked for being too near: ``torch.relu``, or
@@ -158,10 +158,6 @@ def batch_hard(
     Source:
         Hermans, Beyer, Leibe: In Defense of the Triplet Loss, arXiv:1703.07737, eq. 5, as the mean
         over anchors instead of their sum.
-
-    When:
-        Labels are clean, batches hold several pictures of each identity, and :func:`triplet` is
-        left with few triplets that are not zero.
     """
     distance = pairs.distance.detach()
     farthest = pairs.distance.gather(-1, _highest(distance, pairs.positive))
@@ -186,6 +182,8 @@ def ranked_list(
     positives' costs plus λ times that of its negatives', where each negative weighs e^(T (b - n));
     the mean runs over anchors. The weights are constants: nothing is learned by changing them.
 
+    When: identities shall keep a width of their own, and all that is on the wrong side shall teach.
+
     Args:
         margin: m, how much farther the negatives shall be than the positives, in units of distance.
         boundary: b, the paper's alpha, how far the negatives shall be; positives are left alone
@@ -203,9 +201,6 @@ def ranked_list(
         Wang, Hua, Kodirov, Hu, Garnier, Robertson: Ranked List Loss for Deep Metric Learning,
         CVPR 2019, arXiv:1903.03238, sec. 3, on Euclidean distances of unit vectors, for which the
         defaults are meant.
-
-    When:
-        Identities shall keep a width of their own, and all that is on the wrong side shall teach.
     """
     far = torch.where(pairs.positive, pairs.distance - (boundary - margin), 0).relu()
     near = torch.where(pairs.negative, boundary - pairs.distance, 0).relu()
