@@ -18,7 +18,7 @@ from siamlearn.data.image_set import ImageSet
 from siamlearn.data.randomness import address
 from siamlearn.data.samplers import BalancedSampler
 from siamlearn.data.transforms import Augment
-from siamlearn.nn.losses import PairLoss, SupConLoss
+from siamlearn.nn.losses import Summand, SupConLoss
 from siamlearn.nn.nets import EmbeddingNet, NetConfig, shrunk
 from siamlearn.nn.whitening import several, told_apart
 from siamlearn.train.callbacks import Callback
@@ -81,7 +81,7 @@ def fit(
     validation: ImageSet | None = None,
     epochs: int | None = None,
     net: NetConfig | None = None,
-    loss: PairLoss | None = None,
+    loss: Summand | None = None,
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     mirror: bool | None = None,
     identities: int = 16,

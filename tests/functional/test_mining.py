@@ -500,3 +500,11 @@ def test_no_gradient_goes_through_a_choice():
         mined = miner(Pairs(distance, same, ~same))
         assert mined.distance is distance
         assert not mined.positive.requires_grad
+
+
+@pytest.mark.parametrize("few", [0, -1])
+def test_a_miner_must_keep_something(few):
+    pairs = Pairs(torch.zeros(1, 3), *torch.tensor([[[True, False, False]], [[False, True, True]]]))
+
+    with pytest.raises(ValueError, match=f"at least 1 pair a row, got {few}"):
+        hardest(pairs, negatives=few)

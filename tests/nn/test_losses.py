@@ -1,12 +1,26 @@
 """The shell around the losses: choices, checks. What they compute is in ``laws.py``."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from siamlearn.functional.distances import cosine, euclidean, squared_euclidean
+from siamlearn.functional.mining import hardest
 from siamlearn.functional.pairings import adjacent_pairs, adjacent_triplets
 from siamlearn.functional.pairs import Pairs, Terms
-from siamlearn.nn.losses import ContrastiveLoss, InfoNCELoss, PairLoss, SupConLoss, TripletLoss
+from siamlearn.nn.losses import (
+    AdaFaceLoss,
+    ArcFaceLoss,
+    ContrastiveLoss,
+    CurricularFaceLoss,
+    EmbeddingNorm,
+    InfoNCELoss,
+    PairLoss,
+    SupConLoss,
+    TripletLoss,
+)
+from siamlearn.nn.references import Proxies
 
 LOSSES = [ContrastiveLoss, TripletLoss, InfoNCELoss, SupConLoss]
 every_loss = pytest.mark.parametrize("loss", LOSSES)
@@ -198,3 +212,56 @@ def test_a_net_under_autocast_learns_from_a_loss_in_float32(loss):
 def test_a_pair_loss_says_what_is_wanted():
     with pytest.raises(TypeError, match="abstract method"):
         PairLoss(distance=euclidean)
+
+
+def test_wrong_batches_are_refused_in_words():
+    x, y = a_batch(6)
+    for rule, call in {
+        "labels must be a tensor, got list": lambda: ContrastiveLoss()(x, y.tolist()),
+        "embeddings must be a tensor": lambda: ContrastiveLoss()(x.tolist(), y),
+        r"true or false: labels.bool\(\)": lambda: ContrastiveLoss()(x, torch.eye(6).long()),
+        "must be two tensors": lambda: ContrastiveLoss()(x, y, x),
+        "as many dimensions as the batch, got 4 and 5": lambda: ContrastiveLoss()(
+            x, y, (torch.zeros(6, 4), y)
+        ),
+        "of the kind that the batch has": lambda: ContrastiveLoss()(
+            x, y, (x, torch.eye(6, dtype=torch.bool))
+        ),
+        "references of its own.*same= says nothing": lambda: ArcFaceLoss(3, 5)(
+            x, same=y[:, None] == y
+        ),
+        "references of its own.*references= says": lambda: ArcFaceLoss(3, 5)(x, y, (x, y)),
+        "one entry for each embedding": lambda: EmbeddingNorm()(x, y[:1]),
+    }.items():
+        with pytest.raises(ValueError, match=rule):
+            call()
+
+
+@pytest.mark.parametrize("name", ["miner", "pairing", "distance", "references"])
+def test_choices_must_be_functions(name):
+    with pytest.raises(ValueError, match=f"{name} must be a function"):
+        ContrastiveLoss(**{name: (1, 2)})
+    with pytest.raises(ValueError, match=f"{name} must be a function"):
+        ContrastiveLoss(**{name: Proxies})
+
+
+def test_repr_names_functions_and_their_settings():
+    mined = ContrastiveLoss(miner=partial(hardest, negatives=2))
+
+    assert "miner=hardest(negatives=2)" in repr(mined)
+    assert "0x" not in repr(ArcFaceLoss(3, 5))
+    assert "references" not in repr(ArcFaceLoss(3, 5))
+
+
+def test_half_a_loss_is_a_loss():
+    loss = ContrastiveLoss()
+
+    torch.testing.assert_close((loss / 2)(*a_batch()), loss(*a_batch()) / 2)
+
+
+def test_a_bad_batch_is_not_remembered_in_what_is_usual():
+    x, y = a_batch(6)
+    for loss in (AdaFaceLoss(3, 5), CurricularFaceLoss(3, 5)):
+        loss(x * torch.nan, y)
+
+        assert loss(x, y).isfinite()

@@ -255,6 +255,9 @@ def _greatest_few(
     values: Float[Tensor, "q r"], mask: Bool[Tensor, "q r"], few: int | None
 ) -> Bool[Tensor, "q r"]:
     """Where a value is among the greatest few of the masked entries of its row; all if None."""
+    if few is not None and few < 1:
+        msg = f"a miner must keep at least 1 pair a row, got {few}; None keeps them all"
+        raise ValueError(msg)
     if few is None or few >= values.shape[-1]:
         return mask
     if few == 1:

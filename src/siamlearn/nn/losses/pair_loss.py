@@ -10,6 +10,7 @@ from torch import Tensor
 from siamlearn.functional.distances import euclidean
 from siamlearn.functional.pairings import Pairing, References, adjacent_pairs, all_pairs, itself
 from siamlearn.functional.pairs import Distance, Pairs, Terms
+from siamlearn.nn.losses.checks import check_callable, checked_batch, shown
 from siamlearn.nn.losses.sums import Summand
 from siamlearn.nn.ranks import Ranks, alone
 from siamlearn.nn.settings import at_least_one
@@ -95,6 +96,7 @@ class PairLoss(Summand, ABC):
             )
             raise ValueError(msg)
         self.distance = distance or usual
+        check_callable(distance=self.distance, pairing=pairing, miner=miner, references=references)
         self.pairing = pairing
         self.miner = miner
         self.references = references
@@ -128,7 +130,13 @@ class PairLoss(Summand, ABC):
         Raises:
             ValueError: where shapes or types do not fit, or ``same`` is given on several ranks.
         """
-        batch, others = _checked_batch(embeddings, labels, references, same)
+        batch, others = checked_batch(embeddings, labels, references, same)
+        if self.references is not None and (same is not None or references is not None):
+            msg = (
+                "this loss compares with references of its own, proxies or a memory, of which "
+                f"{'same=' if same is not None else 'references='} says nothing; give labels alone"
+            )
+            raise ValueError(msg)
         ranks = None if alone() else Ranks()
         if ranks and same is not None:
             msg = "same= says nothing of the pairs between ranks; give labels to train on several"
@@ -150,11 +158,17 @@ class PairLoss(Summand, ABC):
     def extra_repr(self) -> str:
         """The settings, as they stand in ``repr``."""
         settings = {
-            name: getattr(value, "__name__", value)
+            name: shown(value)
             for name, value in vars(self).items()
             if name != "training" and not name.startswith("_") and value is not None
         }
-        return ", ".join(f"{name}={value}" for name, value in settings.items())
+        # What is a module of its own stands in the repr already.
+        own = getattr(self.references, "__self__", None) is self
+        return ", ".join(
+            f"{name}={value}"
+            for name, value in settings.items()
+            if not (own and name == "references")
+        )
 
     def _references_of(self, batch: tuple[Tensor, Tensor], ranks: Ranks | None) -> References:
         assert self.references is not None
@@ -168,61 +182,10 @@ class PairLoss(Summand, ABC):
 
     def _mined_terms(self, pairs: Pairs) -> Terms:
         mined = pairs if self.miner is None else self.miner(pairs)
+        if not isinstance(mined, Pairs):
+            msg = f"a miner must return Pairs, got {type(mined).__name__}; see Pairs.keep"
+            raise TypeError(msg)
         terms = self.terms(mined)
         # The slope is by the distances that a margin has moved, not by those that came in.
         same = mined.distance is pairs.distance
         return terms if same else Terms(terms.total, terms.count)
-
-
-def _checked_batch(
-    embeddings: Tensor,
-    labels: Tensor | None,
-    references: tuple[Tensor, Tensor] | None,
-    same: Tensor | None,
-) -> tuple[tuple[Tensor, Tensor], References | None]:
-    if (labels is None) == (same is None):
-        msg = "a loss needs labels, or same=: the answer for every pair; got "
-        msg += "neither" if labels is None else "both"
-        raise ValueError(msg)
-    if same is None:
-        assert labels is not None
-        beside = None if references is None else References(*_checked(*references))
-        return _checked(embeddings, labels), beside
-    _check_embeddings(embeddings)
-    others = embeddings if references is None else references[0]
-    _check_embeddings(others)
-    if same.dtype != torch.bool or same.shape != (len(embeddings), len(others)):
-        msg = (
-            f"same must be true or false for each of {len(embeddings)} embeddings beside each of "
-            f"{len(others)}, got {same.dtype} of shape {tuple(same.shape)}"
-        )
-        raise ValueError(msg)
-    own = itself(embeddings, same).own if references is None else None
-    return (embeddings, same), References(others, None, own)
-
-
-def _checked(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    _check_embeddings(embeddings)
-    several = labels.ndim == 2 and labels.dtype == torch.bool
-    if labels.shape[:1] != embeddings.shape[:1] or not (labels.ndim == 1 or several):
-        msg = (
-            f"labels must have one entry for each embedding: got labels of shape "
-            f"{tuple(labels.shape)} for embeddings of shape {tuple(embeddings.shape)}"
-        )
-        raise ValueError(msg)
-    if labels.is_floating_point() or labels.is_complex() or (labels.dtype == torch.bool) != several:
-        msg = (
-            f"labels must be whole numbers that name identities, got {labels.dtype}; for several "
-            "identities a picture, use true and false of shape (pictures, identities)"
-        )
-        raise ValueError(msg)
-    return embeddings, labels
-
-
-def _check_embeddings(embeddings: Tensor) -> None:
-    if embeddings.ndim != 2 or not embeddings.is_floating_point():
-        msg = (
-            f"embeddings must be one row of floats a picture, got {embeddings.dtype} of shape "
-            f"{tuple(embeddings.shape)}; flatten what a net gives to (pictures, dimensions)"
-        )
-        raise ValueError(msg)

@@ -232,7 +232,7 @@ class _Twice:
             return Terms((weights * terms(pairs).total).sum(), one)
 
         change = self.pairing(weighed, embeddings, labels, **how).total
-        # The cost is the same on all ranks, whose mean will be taken; of the change each has a part.
+        # The cost is that of all ranks, whose mean will be taken; of the change each has a part.
         parts = len(ranks) if ranks else 1
         return Terms(cost + parts * (change - change.detach()), one)
 

@@ -150,7 +150,7 @@ class CurricularFaceLoss(ClassificationLoss):
     def _remember(self, embeddings: Tensor, labels: Tensor) -> None:
         own = unit(F.embedding(labels.long(), self.proxies.vectors))
         alike = (unit(embeddings) * own).sum(dim=-1).mean()
-        self.progress.lerp_(alike.to(self.progress), 1 - self.momentum)
+        _move(self.progress, alike, 1 - self.momentum)
 
 
 @final
@@ -213,9 +213,9 @@ class AdaFaceLoss(ClassificationLoss):
 
     def _remember(self, embeddings: Tensor, labels: Tensor) -> None:
         length = torch.linalg.vector_norm(embeddings, dim=-1).clamp(1e-3, 100)
-        self.mean.lerp_(length.mean().to(self.mean), 1 - self.momentum)
+        _move(self.mean, length.mean(), 1 - self.momentum)
         if len(length) > 1:  # one alone has no deviation
-            self.deviation.lerp_(length.std().to(self.deviation), 1 - self.momentum)
+            _move(self.deviation, length.std(), 1 - self.momentum)
 
 
 @final
@@ -285,3 +285,9 @@ class MagFaceLoss(ClassificationLoss):
         cost = torch.where(pairs.positive.any(dim=-1), cost, 0).sum()
         # Lengths have a gradient too, which autograd finds.
         return replace(terms, total=terms.total + self.regularisation * cost, slope=None)
+
+
+def _move(usual: Tensor, now: Tensor, share: float) -> None:
+    """A share of the way to what is seen now; a bad batch is not remembered."""
+    now = now.to(usual)
+    usual.lerp_(torch.where(now.isfinite(), now, usual), share)

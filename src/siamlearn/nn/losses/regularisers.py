@@ -11,6 +11,7 @@ from siamlearn.functional.distances import cosine
 from siamlearn.functional.losses import regularisers
 from siamlearn.functional.pairings import all_pairs
 from siamlearn.functional.pairs import Terms
+from siamlearn.nn.losses.checks import checked
 from siamlearn.nn.losses.sums import Summand
 from siamlearn.nn.ranks import Ranks, alone
 from siamlearn.nn.settings import above_zero, at_least_one
@@ -50,6 +51,8 @@ class Regulariser(Summand, ABC):
             embeddings: of shape (n, d). Half precision is computed in float32.
             labels: of shape (n,), for those that ask who is who.
         """
+        if labels is not None:
+            checked(embeddings, labels)
         with torch.autocast(embeddings.device.type, enabled=False):
             terms = self.terms(embeddings, labels)
             return (terms if alone() else Ranks().sum(terms)).mean()

@@ -40,6 +40,9 @@ class Summand(nn.Module, ABC):
 
     __rmul__ = __mul__
 
+    def __truediv__(self, number: float) -> "SumLoss":
+        return self * (1 / number) if isinstance(number, int | float) else NotImplemented
+
 
 @final
 class SumLoss(Summand):
