@@ -15,7 +15,10 @@ from siamlearn.nn.losses import (
     ContrastiveLoss,
     CurricularFaceLoss,
     EmbeddingNorm,
+    HistogramLoss,
     InfoNCELoss,
+    IntraPairVarianceLoss,
+    LiftedStructureLoss,
     PairLoss,
     SupConLoss,
     TripletLoss,
@@ -265,3 +268,12 @@ def test_a_bad_batch_is_not_remembered_in_what_is_usual():
         loss(x * torch.nan, y)
 
         assert loss(x, y).isfinite()
+
+
+@pytest.mark.parametrize("loss", [HistogramLoss, IntraPairVarianceLoss, LiftedStructureLoss])
+@pytest.mark.parametrize("rows", [None, 12])
+def test_losses_that_look_twice_refuse_a_second_derivative(loss, rows):
+    x, y = a_batch(12)
+
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(loss(rows=rows)(x, y), x, create_graph=True)

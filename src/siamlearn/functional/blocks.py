@@ -16,10 +16,10 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from siamlearn.functional.pairs import Distance, Pairs, Terms, alike, between
-from siamlearn.functional.products import Products, Sum, products
+from siamlearn.functional.products import Products, Sum, ends_of, products
 from siamlearn.functional.vectors import full_precision
 
-__all__ = ["accumulate"]
+__all__ = ["accumulate", "once"]
 
 
 def accumulate(
@@ -70,6 +70,21 @@ def accumulate(
         for start in range(0, max(len(queries), 1), height):
             blocks.add(slice(start, start + height))
         return blocks.sum()
+
+
+def once(total: Float[Tensor, "*t"]) -> Float[Tensor, "*t"]:
+    """The same, whose gradient is right, and whose second derivative would not be: it is refused.
+
+    Raises:
+        RuntimeError: where a second derivative is asked for.
+
+    Example:
+        >>> x = torch.tensor(2.0, requires_grad=True)
+        >>> torch.autograd.grad(once(3 * x), x)
+        (tensor(3.),)
+    """
+    known: Tensor = _Once.apply(total)
+    return known
 
 
 def _rows_that_fit(columns: int, dimensions: int, device: torch.device) -> int:
@@ -135,6 +150,8 @@ class _Blocks:
         whole = self.so_far
         assert whole is not None  # there is a first block, if only of no rows
         found = dict(self.others)
+        for end in {end for here, _ in self.sums for end in here.others}:
+            found[end] = torch.stack([here.others[end] for here, _ in self.sums])
         pulled = [self.products.gradients(sums) for sums in self.sums]
         sides = self.sides[:1] if self.sides[0] is self.sides[1] else self.sides
         for end, slopes in zip(sides, zip(*pulled, strict=True), strict=False):
@@ -158,6 +175,8 @@ class _Blocks:
                 mask.scatter_(1, self.own[rows, None], value=False)
         distance = self.products.distance(rows, columns)
         partners = None if self.partners is None else self.partners[rows]
+        if partners is not None and partners.shape[1] >= distance.shape[1]:
+            partners = None  # the last block of a half has few columns itself
         if partners is not None and self.half:
             itself = torch.arange(len(mine), device=mine.device)[:, None]
             partners = torch.where(partners < rows.start, itself, partners - rows.start)
@@ -171,7 +190,7 @@ class _Blocks:
         with torch.enable_grad():
             leaves = [end.detach().requires_grad_() for end in (pairs.distance, self.length[rows])]
             part = self.loss(replace(pairs, distance=leaves[0], length=leaves[1]))
-        ends = _ends(part.total)
+        ends = ends_of(part.total)
         others = [end for end in ends if not any(end is leaf for leaf in leaves)]
         by_length_too = any(end is leaves[1] for end in ends)
         self.has_slope = _known(part) and not others and not by_length_too
@@ -194,6 +213,19 @@ class _Blocks:
         queries = Sum.over(self.products.queries)
         itself = self.sides[0] is self.sides[1]  # then both sides are summed in one place
         return queries, queries if itself else Sum.over(self.products.references)
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, total: Tensor) -> Tensor:
+        return total.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            msg = "this loss has no second derivative, but one was asked for (create_graph=True)"
+            raise RuntimeError(msg)
+        return gradient
 
 
 class _Known(torch.autograd.Function):
@@ -239,20 +271,6 @@ def _partners(labels: Tensor, others: Tensor | None) -> Tensor | None:
     if not 0 < most * 4 <= len(others):
         return None
     return order[(first[:, None] + torch.arange(most)) % len(others)]
-
-
-def _ends(total: Tensor) -> list[Tensor]:
-    """Where the gradient of a total ends: distances, and whatever else the loss learns."""
-    waiting, seen, ends = [total.grad_fn], set(), []
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            ends.append(node.variable)
-        waiting.extend(parent for parent, _ in node.next_functions)
-    return ends
 
 
 def _slopes(total: Tensor, ends: list[Tensor]) -> list[Tensor | None]:

@@ -300,7 +300,8 @@ def _turned(distance: Float[Tensor, "q r"], margin: Tensor) -> Float[Tensor, "q 
     """From 1 - cos θ to 1 - cos(θ + m), falling all the way; margins may differ from row to row."""
     cosine, sine = margin.cos(), margin.sin()
     turned = distance * cosine + _sine(distance) * sine + (1 - cosine)
-    turned = torch.where(1 - distance < -cosine, distance + margin * sine, turned)
+    beyond = (margin >= 0) & (1 - distance < -cosine)
+    turned = torch.where(beyond, distance + margin * sine, turned)
     # A negative margin turns the other way, but never past the place itself.
     return torch.where((margin < 0) & (1 - distance > cosine), 0, turned)
 

@@ -8,7 +8,7 @@ Axes: n queries and m references in all, q and r of them in a block, d embedding
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
@@ -25,7 +25,7 @@ from siamlearn.functional.vectors import (
     unit,
 )
 
-__all__ = ["Products", "Sum", "products"]
+__all__ = ["Products", "Sum", "ends_of", "products"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Sum:
     Attributes:
         pull: for each vector the sum over its partners, each times its weight.
         weight: the sum of these weights.
+        others: the gradient by what the distance itself learns, if it does; kept with the queries.
 
     Example:
         >>> Sum.over(torch.ones(2, 3)).weight
@@ -43,6 +44,7 @@ class Sum:
 
     pull: Float[Tensor, "n d"]
     weight: Float[Tensor, " n"]
+    others: dict[Tensor, Tensor] = field(default_factory=dict)
 
     @classmethod
     def over(cls, vectors: Float[Tensor, "n d"]) -> "Sum":
@@ -229,11 +231,14 @@ class _Plain(Products):
         return self.made.detach()
 
     def pull(self, slope: Tensor, rows: slice, columns: slice, sums: tuple[Sum, Sum]) -> None:
-        slopes = torch.autograd.grad(
-            self.made, self.ends, slope, retain_graph=True, materialize_grads=True
+        learned = [end for end in ends_of(self.made) if all(end is not side for side in self.ends)]
+        here, there, *others = torch.autograd.grad(
+            self.made, [*self.ends, *learned], slope, retain_graph=True, materialize_grads=True
         )
-        sums[0].pull[rows] += slopes[0]
-        sums[1].pull[columns] += slopes[1]
+        sums[0].pull[rows] += here
+        sums[1].pull[columns] += there
+        for end, its in zip(learned, others, strict=True):
+            sums[0].others[end] = sums[0].others[end] + its if end in sums[0].others else its
 
     def gradients(self, sums: tuple[Sum, Sum]) -> tuple[Tensor, Tensor]:
         return sums[0].pull, sums[1].pull
@@ -262,3 +267,23 @@ def _pull_few(
     for one, other in zip(weight.T, partners.T, strict=True):
         sums[0].addcmul_(one[:, None], sides[1][other], value=by)
         sums[1].index_add_(0, other, one[:, None] * sides[0], alpha=by)
+
+
+def ends_of(made: Tensor) -> list[Tensor]:
+    """Where the gradient of a tensor ends: what it was made from that learns.
+
+    Example:
+        >>> x = torch.ones(2, requires_grad=True)
+        >>> [end is x for end in ends_of((2 * x).sum())]
+        [True]
+    """
+    waiting, seen, ends = [made.grad_fn], set(), []
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            ends.append(node.variable)
+        waiting.extend(parent for parent, _ in node.next_functions)
+    return ends

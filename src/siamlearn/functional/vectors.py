@@ -71,7 +71,7 @@ def squarable(
 ) -> tuple[Float[Tensor, "*b q e"], Float[Tensor, "*b r e"]]:
     """Two matrices whose product is the square of every distance, in double precision.
 
-    In float32, |x|² + |y|² - 2xy has lost every digit of a distance below 1e-3 |x|. Doubles keep
+    In float32, ``|x|² + |y|² - 2xy`` has lost every digit of a distance below 1e-3 |x|. Doubles keep
     seven digits of it, and are still several times faster than the differences one by one.
 
     Example:

@@ -57,6 +57,7 @@ class Ranks:
 
     def __init__(self) -> None:
         self.gathered: list[Tensor] = []
+        self.everyone: Tensor | None = None  # the batch that was gathered last
 
     def __len__(self) -> int:
         """How many there are."""
@@ -71,6 +72,7 @@ class Ranks:
         everyone: Tensor = _Gather.apply(full_precision(embeddings), sizes, start)
         if everyone.requires_grad:
             self.gathered.append(everyone)
+        self.everyone = everyone
         own = torch.arange(start, start + len(embeddings), device=labels.device)
         # Not every kind of whole number can be sent; these two can, and lose nothing.
         kind = torch.uint8 if labels.dtype == torch.bool else torch.int64

@@ -59,7 +59,7 @@ def normalised_softmax(
     # Beyond its threshold softplus is the identity; its usual 20 is too low for float64.
     total = torch.where(mine.positive, F.softplus(lack, threshold=40), 0).sum()
     terms = Terms(total, mine.positive.sum())
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return terms  # autograd will be asked
     with torch.no_grad():
         pull = torch.where(mine.positive, lack.sigmoid(), 0) * scale

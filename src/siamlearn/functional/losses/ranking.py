@@ -210,7 +210,10 @@ def pnp_dq(before: Float[Tensor, "*n"], *, power: float = 4.0) -> Float[Tensor, 
 
     Source: see :func:`pnp`.
     """
-    return -(-power * before.log1p()).expm1()
+    # The one is exact where few are before, the other has a gradient where many are.
+    exact = -(-power * before.detach().log1p()).expm1()
+    steep = 1 - (1 + before) ** -power
+    return steep + (exact - steep.detach())
 
 
 def pnp(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from siamlearn.functional import losses
+from siamlearn.functional.blocks import once
 from siamlearn.functional.distances import cosine, euclidean
 from siamlearn.functional.pairings import Gather, Pairing, itself
 from siamlearn.functional.pairs import Pairs, Terms
@@ -304,7 +305,7 @@ class _MeansFirst:
         (slope,) = torch.autograd.grad(second.total.sum(), leaf, retain_graph=True)
         if isinstance(gather, Ranks):
             slope = gather.sum(Terms(slope, second.count)).total.detach()
-        return Terms(second.total + slope * (means - means.detach()), second.count)
+        return Terms(once(second.total + slope * (means - means.detach())), second.count)
 
     def _spread(self, pairs: Pairs, means: Tensor) -> Terms:
         mined = pairs if self.miner is None else self.miner(pairs)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from siamlearn.functional.blocks import once
 from siamlearn.functional.distances import cosine
 from siamlearn.functional.losses import ranking
 from siamlearn.functional.pairings import Gather, Pairing, itself
@@ -234,7 +235,7 @@ class _Twice:
         change = self.pairing(weighed, embeddings, labels, **how).total
         # The cost is that of all ranks, whose mean will be taken; of the change each has a part.
         parts = len(ranks) if ranks else 1
-        return Terms(cost + parts * (change - change.detach()), one)
+        return Terms(once(cost + parts * (change - change.detach())), one)
 
 
 def _positives(most: int | None) -> int | None:

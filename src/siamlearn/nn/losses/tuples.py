@@ -8,10 +8,12 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from siamlearn.functional import losses
+from siamlearn.functional.blocks import once
 from siamlearn.functional.distances import cosine, euclidean
 from siamlearn.functional.pairings import Gather, References, all_pairs, itself
 from siamlearn.functional.pairs import Distance, Pairs, Terms
 from siamlearn.nn.losses.pair_loss import Choices, PairLoss
+from siamlearn.nn.ranks import Ranks
 from siamlearn.nn.settings import above_zero
 
 __all__ = [
@@ -254,15 +256,15 @@ class LiftedStructureLoss(PairLoss):
                 gather=gather,
             )
 
-        if references is not None and references.embeddings is not embeddings:
+        everyone = gather.everyone if isinstance(gather, Ranks) else embeddings
+        if references is not None and references.embeddings is not everyone:
             return over(terms)
         with torch.no_grad():
             over(look)
-            crowded = torch.cat(found)
-            if references is None:
-                crowded = gather(crowded[:, None], labels).embeddings[:, 0]
+            crowded = gather(torch.cat(found)[:, None], labels).embeddings[:, 0]
         self._rivals = crowded
         try:
-            return over(terms)
+            whole = over(terms)
+            return Terms(once(whole.total), whole.count)
         finally:
             self._rivals = None
