@@ -71,8 +71,9 @@ def squarable(
 ) -> tuple[Float[Tensor, "*b q e"], Float[Tensor, "*b r e"]]:
     """Two matrices whose product is the square of every distance, in double precision.
 
-    In float32, ``|x|² + |y|² - 2xy`` has lost every digit of a distance below 1e-3 |x|. Doubles keep
-    seven digits of it, and are still several times faster than the differences one by one.
+    In float32, ``|x|² + |y|² - 2xy`` has lost every digit of a distance below 1e-3 of the length.
+    Doubles keep seven digits of it, and are still several times faster than the differences one by
+    one.
 
     Example:
         >>> left, right = squarable(torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 0.0]]))
