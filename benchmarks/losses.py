@@ -36,6 +36,7 @@ OURS = "siamlearn"
 SIZES = (256, 512, 1024, 2048, 4096, 8192, 16384)
 SIZES_CUDA = (*SIZES, 32768, 65536)
 GIGABYTE = 1e9
+Rows = list[dict[str, Any]]
 
 
 def batch(work: Work, size: int, device: str) -> tuple[Tensor, Tensor]:
@@ -242,11 +243,17 @@ def main() -> None:
             sys.stdout.flush()
     if asked.only:
         return
-    curves = (
-        [] if asked.no_curves else [row for name in CURVES for row in curve(name, asked.device)]
-    )
-    name = "losses" if asked.device == "cpu" else "losses_cuda"
-    write(name, rows, curves=curves, peer=f"{PEER} {pytorch_metric_learning.__version__}")
+    sizes = SIZES_CUDA if asked.device == "cuda" else SIZES
+    curves = [row for name in CURVES for row in points(name, sizes, asked.device)]
+    largest = [row for name in EVERY for row in points(name, sizes[-1:], asked.device)]
+    keep(rows, curves, largest, asked.device)
+
+
+def keep(rows: Rows, curves: Rows, largest: Rows, device: str) -> None:
+    """Write the tables that the documentation shows."""
+    name = "losses" if device == "cpu" else "losses_cuda"
+    peer = f"{PEER} {pytorch_metric_learning.__version__}"
+    write(name, rows, curves=curves, largest=largest, peer=peer, threads=torch.get_num_threads())
 
 
 if __name__ == "__main__":

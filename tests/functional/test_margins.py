@@ -205,6 +205,13 @@ def test_adaptive_margin_by_hand():
     )
 
 
+def test_adaptive_margin_of_a_good_picture_is_not_bent_far_from_its_class():
+    # θ - m never passes π: the straight line beyond is not for it.
+    angle = degrees(157.5, 180)
+
+    torch.testing.assert_close(adaptive(positives(angle, 99.0)), (angle - 0.5).cos() - 1)
+
+
 def test_adaptive_margin_does_not_turn_past_the_class():
     torch.testing.assert_close(
         adaptive(positives(degrees(0, 20), 99.0)), torch.zeros(2, dtype=torch.float64)

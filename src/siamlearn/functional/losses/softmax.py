@@ -49,29 +49,35 @@ def info_nce(pairs: Pairs, *, temperature: Temperature = 0.07) -> Terms:
         arXiv:2103.00020, fig. 3.
     """
     logits = pairs.distance / -temperature
-    total, slope = against_negatives(logits, pairs)
+    total, slope, pull = against_negatives(logits, pairs.few(logits), pairs)
+    pairs.add_few(slope, -pull)
     count = how_many(pairs.few(pairs.positive)).sum()
     return Terms(total, count, _by_distance(slope, temperature))
 
 
 def against_negatives(
-    logits: Float[Tensor, "q r"], pairs: Pairs
-) -> tuple[Float[Tensor, ""], Float[Tensor, "q r"]]:
-    """Sum of -log(e^p / (e^p + Σ e^n)) over all positives p, and its slope by the logits.
+    logits: Float[Tensor, "q r"], near: Float[Tensor, "q k"], pairs: Pairs
+) -> tuple[Float[Tensor, ""], Float[Tensor, "q r"], Float[Tensor, "q k"]]:
+    """Sum of -log(e^p / (e^p + Σ e^n)) over all positives p; the sum within is over negatives n.
 
-    The sum within is over the negatives n of the same row.
+    With it come its slope by the logits of negatives, and how it falls with those of positives.
+
+    Args:
+        logits: of all pairs.
+        near: of those among which the positives are, see :meth:`Pairs.few`.
 
     Example:
         >>> same = torch.tensor([[True, False]])
-        >>> against_negatives(torch.zeros(1, 2), Pairs(torch.zeros(1, 2), same, ~same))
-        (tensor(0.6931), tensor([[-0.5000,  0.5000]]))
+        >>> pairs = Pairs(torch.zeros(1, 2), same, ~same)
+        >>> against_negatives(torch.zeros(1, 2), torch.zeros(1, 2), pairs)
+        (tensor(0.6931), tensor([[0.0000, 0.5000]]), tensor([[0.5000, 0.0000]]))
     """
     rivals = log_sum_exp(logits, pairs.negative)
-    positive, lack = pairs.few(pairs.positive), rivals.log[:, None] - pairs.few(logits)
+    positive, lack = pairs.few(pairs.positive), rivals.log[:, None] - near
     # Beyond its threshold softplus is the identity; its usual 20 is too low for float64.
     total = torch.where(positive, F.softplus(lack, threshold=40), 0).sum()
     pull = torch.where(positive, lack.detach().sigmoid(), 0)
-    return total, pairs.add_few(rivals.weigh(pull.sum(dim=1)), -pull)
+    return total, rivals.weigh(pull.sum(dim=1)), pull
 
 
 def sup_con(pairs: Pairs, *, temperature: Temperature = 0.07) -> Terms:

@@ -137,16 +137,16 @@ def tuplet_margin(pairs: Pairs, *, slack: float = 0.1, scale: float = 64.0) -> T
         term of intra-pair variance. Written without an arc cosine, which has no slope at 1; where
         two embeddings are in one direction, the sine is taken to have none either.
     """
-    cosine = 1 - pairs.distance
-    square = pairs.distance * (2 - pairs.distance)
+    near = pairs.few(pairs.distance)
+    cosine, square = 1 - near, near * (2 - near)
     apart = square > 0
     sine = torch.where(apart, square, 1).sqrt().where(apart, 0)
     there, aside = math.cos(slack), math.sin(slack)
-    moved = torch.where(pairs.positive, there * cosine + aside * sine, cosine)
-    total, slope = against_negatives(scale * moved, pairs)
+    moved = there * cosine + aside * sine
+    total, slope, pull = against_negatives(scale * (1 - pairs.distance), scale * moved, pairs)
     rising = (cosine.detach() / sine.detach()).masked_fill_(~apart, 0).mul_(aside).sub_(there)
-    slope.mul_(torch.where(pairs.positive, rising, -1).mul_(scale))
-    return Terms(total, how_many(pairs.positive).sum(), slope)
+    pairs.add_few(slope.mul_(-scale), -scale * pull * rising)
+    return Terms(total, how_many(pairs.few(pairs.positive)).sum(), slope)
 
 
 def lifted_structure(

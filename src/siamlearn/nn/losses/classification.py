@@ -83,6 +83,7 @@ class ClassificationLoss(PairLoss, ABC):
     """
 
     needs_rivals = True
+    needs_own_references = True
 
     def __init__(
         self,

@@ -74,6 +74,9 @@ class PairLoss(Summand, ABC):
     needs_rivals: ClassVar[bool] = False
     """Pairs of one anchor are weighed against each other, so that a single one says nothing."""
 
+    needs_own_references: ClassVar[bool] = False
+    """References that are given with a call are refused, and not taken instead of its own."""
+
     def __init__(
         self,
         usual: Distance = euclidean,
@@ -131,7 +134,8 @@ class PairLoss(Summand, ABC):
             ValueError: where shapes or types do not fit, or ``same`` is given on several ranks.
         """
         batch, others = checked_batch(embeddings, labels, references, same)
-        if self.references is not None and (same is not None or references is not None):
+        given = same is not None or (references is not None and self.needs_own_references)
+        if self.references is not None and given:
             msg = (
                 "this loss compares with references of its own, proxies or a memory, of which "
                 f"{'same=' if same is not None else 'references='} says nothing; give labels alone"

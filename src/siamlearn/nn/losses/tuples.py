@@ -12,6 +12,7 @@ from siamlearn.functional.blocks import once
 from siamlearn.functional.distances import cosine, euclidean
 from siamlearn.functional.pairings import Gather, References, all_pairs, itself
 from siamlearn.functional.pairs import Distance, Pairs, Terms
+from siamlearn.functional.vectors import full_precision
 from siamlearn.nn.losses.pair_loss import Choices, PairLoss
 from siamlearn.nn.ranks import Ranks
 from siamlearn.nn.settings import above_zero
@@ -238,12 +239,16 @@ class LiftedStructureLoss(PairLoss):
         gather: Gather = itself,
     ) -> Terms:
         """The pairing of that name, after a first look at the negatives of each picture."""
-        found: list[Tensor] = []
+        # Filled in place: small tensors that stay between large ones that go would pin the heap.
+        crowded, seen = full_precision(embeddings.detach()).new_zeros(len(embeddings)), 0
 
         def look(pairs: Pairs) -> Terms:
+            nonlocal seen
             mined = pairs if self.miner is None else self.miner(pairs)
-            found.append(losses.crowding(mined, margin=self.margin))
-            return Terms(found[-1].new_zeros(()), mined.positive.new_zeros((), dtype=torch.int64))
+            rows = len(mined.distance)
+            crowded[seen : seen + rows] = losses.crowding(mined, margin=self.margin)
+            seen += rows
+            return Terms(crowded.new_zeros(()), mined.positive.new_zeros((), dtype=torch.int64))
 
         def over(terms: Callable[[Pairs], Terms]) -> Terms:
             return all_pairs(
@@ -261,8 +266,7 @@ class LiftedStructureLoss(PairLoss):
             return over(terms)
         with torch.no_grad():
             over(look)
-            crowded = gather(torch.cat(found)[:, None], labels).embeddings[:, 0]
-        self._rivals = crowded
+            self._rivals = gather(crowded[:, None], labels).embeddings[:, 0]
         try:
             whole = over(terms)
             return Terms(once(whole.total), whole.count)
