@@ -135,7 +135,7 @@ class PairLoss(Summand, ABC):
         """
         batch, others = checked_batch(embeddings, labels, references, same)
         given = same is not None or (references is not None and self.needs_own_references)
-        if self.references is not None and given:
+        if given and self.references not in (None, itself):
             msg = (
                 "this loss compares with references of its own, proxies or a memory, of which "
                 f"{'same=' if same is not None else 'references='} says nothing; give labels alone"
