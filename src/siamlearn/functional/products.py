@@ -251,8 +251,9 @@ def _lengths(vectors: Tensor) -> Tensor:
 
 def _across(pull: Tensor, unit_: Tensor, length: Tensor) -> Tensor:
     """From the gradient by a unit vector to that by the vector: only its direction counts."""
-    along = torch.linalg.vecdot(pull, unit_)[:, None]
-    return torch.addcmul(pull, along, unit_, value=-1).div_(length)
+    # In place, and by a product without temporaries: proxies may be as large as all else.
+    along = torch.bmm(pull[:, None], unit_[:, :, None]).squeeze(-1)
+    return pull.addcmul_(along, unit_, value=-1).div_(length)
 
 
 def _pull_few(
