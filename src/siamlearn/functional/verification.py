@@ -12,9 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
+
+from siamlearn.functional.accepted import accepted
 
 __all__ = [
     "PrecisionRecall",
@@ -95,9 +96,8 @@ def rates(genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]) -> Rates:
         ISO/IEC 19795-1:2021, false match rate and false non-match rate.
     """
     _check(genuine=genuine, impostor=impostor)
-    threshold, right, wrong = _accepted(genuine, impostor)
-    fnmr = (len(genuine) - right).double() / len(genuine)
-    return Rates(threshold, wrong.double() / len(impostor), fnmr)
+    seen = accepted(genuine, impostor)
+    return Rates(seen.threshold, seen.fmr, seen.fnmr)
 
 
 def rates_at(
@@ -139,11 +139,7 @@ def roc_auc(genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]) -> Floa
         Hanley, McNeil: The Meaning and Use of the Area under a ROC Curve, Radiology 143, 1982.
     """
     _check(genuine=genuine, impostor=impostor)
-    _, right, wrong = _accepted(genuine, impostor)
-    # Each genuine pair has won against the impostors beyond its own distance, and half won
-    # against those at it: twice that is a whole number.
-    farther = 2 * len(impostor) - wrong[1:] - wrong[:-1]
-    return (right.diff() * farther).sum().double() / (2 * len(genuine) * len(impostor))
+    return accepted(genuine, impostor).auc()
 
 
 def equal_error_rate(
@@ -168,15 +164,8 @@ def equal_error_rate(
         The rates: ISO/IEC 19795-1:2021. The straight lines: Fawcett: An introduction to ROC
         analysis, Pattern Recognition Letters 27, 2006, on equally scored instances.
     """
-    curve = rates(genuine, impostor)
-    # The gap shrinks at every distance that was seen, from 1 down to -1.
-    gap = curve.fnmr - curve.fmr
-    after = (gap > 0).sum()
-    before = after - 1
-    share = gap[before] / (gap[before] - gap[after])
-    rate = curve.fmr[before] + share * (curve.fmr[after] - curve.fmr[before])
-    nearer = torch.where((gap[before] <= gap[after].abs()) & (before > 0), before, after)
-    return rate, _midway(curve.threshold, nearer)
+    _check(genuine=genuine, impostor=impostor)
+    return accepted(genuine, impostor).eer()
 
 
 def best_threshold(
@@ -196,13 +185,7 @@ def best_threshold(
         (1.0, 0.5)
     """
     _check(genuine=genuine, impostor=impostor)
-    threshold, right, wrong = _accepted(genuine, impostor)
-    # In whole numbers, so that equal accuracies tie. The first point, where all are rejected, is
-    # no better than the last, where all are accepted, and its threshold is of no use.
-    gain = right * len(impostor) - wrong * len(genuine)
-    best = gain[1:].argmax() + 1
-    accuracy = 0.5 + gain[best].double() / (2 * len(genuine) * len(impostor))
-    return accuracy, _midway(threshold, best)
+    return accepted(genuine, impostor).best()
 
 
 def resolves(fmr: float, impostors: int) -> bool:
@@ -253,10 +236,7 @@ def threshold_at_fmr(impostor: Float[Tensor, " n"], fmr: float) -> Float[Tensor,
             f"{3 / len(impostor):.2g} at best (rule of three); use more identities or a higher FMR"
         )
         raise ValueError(msg)
-    threshold, _, wrong = _accepted(impostor[:0], impostor)
-    # The same division as in `rates`, so that its result at this threshold is within `fmr`.
-    last = (wrong.double() / len(impostor) <= fmr).sum() - 1
-    return _midway(threshold, last)
+    return accepted(impostor[:0], impostor).threshold_at(fmr)
 
 
 def fnmr_at_fmr(
@@ -292,10 +272,10 @@ def precision_recall(
         tensor([1.0000, 1.0000, 0.6667, 0.5000], dtype=torch.float64)
     """
     _check(genuine=genuine, impostor=impostor)
-    threshold, right, wrong = _accepted(genuine, impostor)
-    accepted = (right + wrong).double()
-    precision = torch.where(accepted > 0, right / accepted.clamp(min=1), 1)
-    return PrecisionRecall(threshold, precision, right.double() / len(genuine))
+    seen = accepted(genuine, impostor)
+    taken = (seen.genuine + seen.impostor).double()
+    precision = torch.where(taken > 0, seen.genuine / taken.clamp(min=1), 1)
+    return PrecisionRecall(seen.threshold, precision, 1 - seen.fnmr)
 
 
 def average_precision(
@@ -313,8 +293,8 @@ def average_precision(
     Source:
         Manning, Raghavan, Schütze: Introduction to Information Retrieval, 2008, sec. 8.4.
     """
-    curve = precision_recall(genuine, impostor)
-    return (curve.recall.diff() * curve.precision[1:]).sum()
+    _check(genuine=genuine, impostor=impostor)
+    return accepted(genuine, impostor).average_precision()
 
 
 def d_prime(genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]) -> Float[Tensor, ""]:
@@ -332,9 +312,7 @@ def d_prime(genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]) -> Floa
         mean square is taken, as by Daugman: How Iris Recognition Works, IEEE TCSVT 14, 2004.
     """
     _check(genuine=genuine, impostor=impostor)
-    genuine, impostor = genuine.double(), impostor.double()
-    spread = (genuine.var(correction=0) + impostor.var(correction=0)) / 2
-    return (impostor.mean() - genuine.mean()) / spread.sqrt()
+    return accepted(genuine, impostor).d_prime()
 
 
 def _check(**kinds: Float[Tensor, " _"]) -> None:
@@ -346,25 +324,3 @@ def _check(**kinds: Float[Tensor, " _"]) -> None:
         if unknown:
             msg = f"distances must be numbers, got NaN for {unknown:,} of the {kind} pairs"
             raise ValueError(msg)
-
-
-def _accepted(
-    genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]
-) -> tuple[Float[Tensor, " t"], Int[Tensor, " t"], Int[Tensor, " t"]]:
-    """Every threshold that makes a difference, and how many pairs of each kind it accepts."""
-    distance, origin = torch.cat([genuine, impostor]).sort()
-    right = (origin < len(genuine)).cumsum(dim=0)
-    wrong = torch.arange(1, len(distance) + 1, device=distance.device) - right
-    # Of equal distances only the last: a threshold takes all of them or none.
-    last = torch.cat([distance[1:] != distance[:-1], origin.new_ones(1).bool()])
-    threshold = F.pad(distance[last], (1, 0), value=-torch.inf)
-    return threshold, F.pad(right[last], (1, 0)), F.pad(wrong[last], (1, 0))
-
-
-def _midway(threshold: Float[Tensor, " t"], index: Int[Tensor, ""]) -> Float[Tensor, ""]:
-    """Between this threshold and the next one seen, but never so near that it takes that in."""
-    here = threshold[index]
-    following = threshold[(index + 1).clamp(max=len(threshold) - 1)]
-    middle = here + (following - here) / 2
-    lowest = torch.where(here.isinf(), following.nextafter(here), here)
-    return torch.where((here < middle) & (middle < following), middle, lowest)
