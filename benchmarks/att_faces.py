@@ -31,7 +31,7 @@ from results import FOLDER, table, write
 
 import siamlearn as sl
 from siamlearn.data.protocols import Split
-from siamlearn.embeddings import compare
+from siamlearn.comparison import compare
 
 JOURNAL = FOLDER / "att_faces.jsonl"
 SEEDS = 5  # of the notebook's split and of bob's

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from siamlearn.baselines import pca, pca_lda, pixels
+from siamlearn.comparison import compare
 from siamlearn.data.att_faces import ATTFaces
 from siamlearn.data.images import ImageSet
-from siamlearn.embeddings import compare
 from siamlearn.evaluation import evaluate
 
 

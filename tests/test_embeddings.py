@@ -1,13 +1,9 @@
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
-from siamlearn import embeddings as module
 from siamlearn.data.images import ImageSet
-from siamlearn.embeddings import Embeddings, compare, embed
-from siamlearn.functional.distances import cosine
+from siamlearn.embeddings import Embeddings, embed
 from siamlearn.nn.nets import ConvBlock, EmbeddingNet, NetConfig
 
 
@@ -133,84 +129,6 @@ def test_a_subset_takes_everything_along():
     assert part.people == ("s0", "s1")
     assert torch.equal(part.images.pixels, images.pixels[[4, 0]])
     assert torch.equal(part.vectors, images.pixels[[4, 0]].flatten(1) / 255)
-
-
-def naive(probes, gallery):
-    """All pairs one by one, as the docstring says it."""
-    own = gallery is None
-    references = probes if own else gallery
-    genuine, impostor, found = [], [], []
-    for q in range(len(probes)):
-        right, wrong = [], []
-        for r in range(len(references)):
-            if (q == r) if own else (probes.names[q] == references.names[r]):
-                continue
-            who, whom = (e.identities[e.labels[i]] for e, i in ((probes, q), (references, r)))
-            distance = (probes.vectors[q] - references.vectors[r]).abs().item()
-            (right if who == whom else wrong).append(distance)
-            if not own or q < r:
-                (genuine if who == whom else impostor).append(distance)
-        found.append(1 + sum(d <= min(right) for d in wrong) if right else 0)
-    return sorted(genuine), sorted(impostor), found
-
-
-@st.composite
-def lines(draw, *, identities):
-    """Embeddings at whole numbers, so that ties are many; names tell position and identity."""
-    count = draw(st.integers(1, 9))
-    positions = draw(st.lists(st.integers(0, 5), min_size=count, max_size=count))
-    labels = draw(st.lists(st.integers(0, 3), min_size=count, max_size=count))
-    # Where name and embedding are equal it is the same picture, here as in a gallery.
-    names = [f"{identities[i]}/{p}.png" for p, i in zip(positions, labels, strict=True)]
-    return on_a_line(positions, labels, identities=identities, names=names)
-
-
-@given(
-    probes=lines(identities="abcd"),
-    gallery=st.none() | lines(identities="dcbe"),
-    block=st.sampled_from([1, 5, 2**22]),
-)
-def test_comparison_equals_all_pairs_one_by_one(probes, gallery, block):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK", block)
-        found = compare(probes, gallery)
-
-    genuine, impostor, ranks = naive(probes, gallery)
-    assert found.genuine.sort().values.tolist() == genuine
-    assert found.impostor.sort().values.tolist() == impostor
-    assert found.ranks.tolist() == ranks
-
-
-def test_a_picture_in_probes_and_gallery_is_not_compared_with_itself():
-    images = pictures(4, people=2)
-    everything = embed(nn.Flatten(), images)
-
-    found = compare(everything.subset([0]), everything)
-
-    assert len(found.genuine) + len(found.impostor) == 3
-    assert 0 not in found.genuine
-
-
-def test_pictures_of_one_name_with_other_pixels_are_two_pictures():
-    one, other = (embed(nn.Flatten(), pictures(1, seed=seed)) for seed in (0, 1))
-
-    assert len(compare(one, other).genuine) == 1
-
-
-def test_two_copies_of_one_picture_in_a_set_are_two_pictures():
-    twice = on_a_line([3, 3], [0, 0], names=["1.png", "1.png"])
-
-    assert compare(twice).genuine.tolist() == [0]
-
-
-def test_probes_and_gallery_of_two_nets_are_refused():
-    line = on_a_line([1, 2], [0, 1])
-    plane = Embeddings(torch.eye(2), line.labels, line.identities, line.names)
-    round_ = Embeddings(line.vectors, line.labels, line.identities, line.names, distance=cosine)
-
-    for gallery in (plane, round_):
-        with pytest.raises(ValueError, match="embedded by one net and compared by one distance"):
-            compare(line, gallery)
 
 
 @pytest.mark.parametrize(("takes", "gets"), [(1, 3), (3, 1)])

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siamlearn.embeddings import Embeddings, compare
+from siamlearn.comparison import compare
+from siamlearn.embeddings import Embeddings
 from siamlearn.functional.distances import cosine
 from siamlearn.operating import OperatingPoint
 

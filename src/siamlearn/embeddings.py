@@ -1,6 +1,6 @@
-"""Pictures to embeddings, and embeddings beside each other.
+"""Pictures to embeddings.
 
-Axes: n pictures, d embedding dimensions, q probes, r references.
+Axes: n pictures, d embedding dimensions.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import final
 
 import torch
@@ -18,14 +17,10 @@ from tqdm import tqdm
 
 from siamlearn.data.images import ImageSet
 from siamlearn.functional.distances import euclidean
-from siamlearn.functional.identification import ranks
 from siamlearn.functional.pairs import Distance
 from siamlearn.nn.nets import EmbeddingNet
 
-__all__ = ["Comparison", "Embeddings", "compare", "embed"]
-
-# Distances that a block of rows may hold at once: 16 MiB of float32.
-BLOCK = 2**22
+__all__ = ["Embeddings", "embed"]
 
 
 @final
@@ -41,6 +36,8 @@ class Embeddings:
         images: the pictures themselves, where they are at hand; ``evaluate`` makes its
             baselines from them.
         distance: how far apart two embeddings are.
+        sessions: when or by which camera each picture was taken, where that matters: two
+            pictures of one identity from the same session are then never compared.
 
     Raises:
         ValueError: the lengths do not agree, or an embedding is not finite.
@@ -57,6 +54,7 @@ class Embeddings:
     names: tuple[str, ...]
     images: ImageSet | None = None
     distance: Distance = euclidean
+    sessions: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != 2:
@@ -66,6 +64,12 @@ class Embeddings:
             msg = (
                 f"every embedding must have one label and one name: got {len(self.labels)} labels "
                 f"and {len(self.names)} names for {len(self.vectors)} embeddings"
+            )
+            raise ValueError(msg)
+        if self.sessions is not None and len(self.sessions) != len(self):
+            msg = (
+                f"every embedding must have one session, or none has: got {len(self.sessions)} "
+                f"sessions for {len(self)} embeddings"
             )
             raise ValueError(msg)
         broken = (~self.vectors.isfinite().all(dim=1)).nonzero().flatten().tolist()
@@ -107,6 +111,9 @@ class Embeddings:
             labels=self.labels[chosen],
             names=tuple(self.names[i] for i in chosen.tolist()),
             images=None if self.images is None else self.images.subset(chosen.tolist()),
+            sessions=None
+            if self.sessions is None
+            else tuple(self.sessions[i] for i in chosen.tolist()),
         )
 
 
@@ -219,95 +226,3 @@ def embedding(
             net.to(home)
         for module in training:
             module.training = True
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """What comes out when pictures are compared with each other.
-
-    Args:
-        genuine: distances between two pictures of one identity.
-        impostor: distances between pictures of two identities.
-        ranks: for each probe the rank of its nearest right picture, from 1; 0 where there is
-            none. Ties count against the probe.
-
-    Example:
-        >>> found = Comparison(torch.tensor([0.1]), torch.tensor([0.8]), torch.tensor([1, 1, 0]))
-        >>> len(found.genuine), len(found.ranks)
-        (1, 3)
-    """
-
-    genuine: Float[Tensor, " g"]
-    impostor: Float[Tensor, " i"]
-    ranks: Int[Tensor, " q"]
-
-
-def compare(probes: Embeddings, gallery: Embeddings | None = None) -> Comparison:
-    """Compare all pictures with each other, or all probes with all pictures of a gallery.
-
-    Without a gallery each pair of pictures counts once, and each picture is searched for among
-    all others. A picture that is a probe and in the gallery too (the same name and the same
-    pixels) is never compared with itself. All distances are kept, in four bytes each: 5,000
-    pictures among themselves need 50 MB, 20,000 need 800 MB.
-
-    Raises:
-        ValueError: probes and gallery differ in the length of their embeddings or in distance.
-
-    Example:
-        >>> line, labels = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([0, 0, 1])
-        >>> embeddings = Embeddings(line, labels, ("anna", "bob"), ("1.png", "2.png", "3.png"))
-        >>> found = compare(embeddings)
-        >>> found.genuine.tolist(), found.impostor.tolist(), found.ranks.tolist()
-        ([1.0], [5.0, 4.0], [1, 1, 0])
-    """
-    references = probes if gallery is None else gallery
-    check_comparable(probes, references)
-    people = {name: i for i, name in enumerate({*probes.identities, *references.identities})}
-    who, reference_who = (
-        torch.tensor([people[name] for name in e.identities], dtype=torch.int64)[e.labels]
-        for e in (probes, references)
-    )
-    picture, reference_picture = picture_numbers(probes, gallery)
-    order = torch.arange(len(references))
-    genuine, impostor, found = [], [], []
-    height = max(1, BLOCK // max(1, len(references)))
-    for start in range(0, len(probes), height):
-        rows = torch.arange(start, min(start + height, len(probes)))
-        distance = probes.distance(probes.vectors[rows], references.vectors).float()
-        same = who[rows, None] == reference_who
-        other = picture[rows, None] != reference_picture
-        once = other if gallery is not None else order > rows[:, None]
-        genuine.append(distance[same & once])
-        impostor.append(distance[~same & once])
-        found.append(ranks(distance, same, other))
-    return Comparison(torch.cat(genuine), torch.cat(impostor), torch.cat(found))
-
-
-def check_comparable(probes: Embeddings, references: Embeddings) -> None:
-    lengths = probes.vectors.shape[1], references.vectors.shape[1]
-    if lengths[0] != lengths[1] or probes.distance is not references.distance:
-        msg = (
-            f"probes and gallery must be embedded by one net and compared by one distance: got "
-            f"embeddings of length {lengths[0]} and {lengths[1]}, distances "
-            f"{probes.distance} and {references.distance}"
-        )
-        raise ValueError(msg)
-
-
-def picture_numbers(probes: Embeddings, gallery: Embeddings | None) -> tuple[Tensor, Tensor]:
-    """A number for each picture of both; two have the same one where they are one picture."""
-    if gallery is None:
-        # Two pictures of one set are two pictures, even when their bytes are the same.
-        return torch.arange(len(probes)), torch.arange(len(probes))
-    numbers: dict[tuple[str, bytes], int] = {}
-    with_pixels = probes.images is not None and gallery.images is not None
-
-    def number(embeddings: Embeddings) -> Tensor:
-        images = embeddings.images
-        content = images.pixels if with_pixels and images is not None else embeddings.vectors
-        digests = (blake2b(row.numpy().tobytes()).digest() for row in content)
-        keys = zip(embeddings.names, digests, strict=True)
-        return torch.tensor([numbers.setdefault(key, len(numbers)) for key in keys])
-
-    return number(probes), number(gallery)

@@ -9,14 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from siamlearn.baselines import pca, pca_lda, pixels
+from siamlearn.comparison import compare, strips
 from siamlearn.data.images import ImageSet
-from siamlearn.embeddings import Embeddings, compare
+from siamlearn.embeddings import Embeddings
 from siamlearn.functional import verification
-from siamlearn.functional.identification import cmc
+from siamlearn.functional.identification import cmc, ranks
 from siamlearn.operating import OperatingPoint
 
 __all__ = ["Report", "evaluate"]
@@ -285,7 +287,8 @@ def measured(
     fmr, fnmr = verification.rates_at(genuine, impostor, best_threshold)
     wrong = fmr * len(impostor) + fnmr * len(genuine)
     references = probes if gallery is None else gallery
-    within = cmc(found.ranks, min(LONGEST, len(references))).tolist()
+    rank = torch.cat([ranks(s.distance, s.same, s.valid) for s in strips(probes, gallery)])
+    within = cmc(rank, min(LONGEST, len(references))).tolist()
     return Report(
         name=name,
         people=len({*probes.people, *references.people}),
@@ -300,7 +303,7 @@ def measured(
         accuracy=1 - wrong.item() / (len(genuine) + len(impostor)),
         rank1=within[0],
         cmc=tuple(within),
-        without_answer=int((found.ranks == 0).sum()),
+        without_answer=int((rank == 0).sum()),
         genuine=genuine,
         impostor=impostor,
     )

@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from siamlearn.comparison import BLOCK
 from siamlearn.data.images import ImageSet, read_image
-from siamlearn.embeddings import BLOCK, Embeddings, embed, require_net
+from siamlearn.embeddings import Embeddings, embed, require_net
 from siamlearn.folders import check, replacing
 from siamlearn.functional.pairs import Distance
 from siamlearn.nn.nets import EmbeddingNet

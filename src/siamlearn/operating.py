@@ -13,7 +13,8 @@ from typing import Any, Self, final, overload
 import torch
 from torch import Tensor
 
-from siamlearn.embeddings import Embeddings, compare
+from siamlearn.comparison import compare
+from siamlearn.embeddings import Embeddings
 from siamlearn.functional import distances
 from siamlearn.functional.pairs import Distance
 from siamlearn.functional.verification import threshold_at_fmr

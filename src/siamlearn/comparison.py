@@ -1,0 +1,235 @@
+"""Pictures beside each other: all pairs in strips that are used and thrown away.
+
+Axes: n pictures, d embedding dimensions, q probes, r references, g genuine and i impostor pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from tqdm import tqdm
+
+from siamlearn.embeddings import Embeddings
+
+__all__ = ["BLOCK", "Comparison", "Strip", "compare", "people_of", "strips"]
+
+# Distances that a strip may hold at once: 16 MiB of float32.
+BLOCK = 2**22
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """Some probes beside all pictures that they are compared with.
+
+    Args:
+        rows: which probes these are.
+        distance: how far apart each two are.
+        same: whether they show one identity.
+        valid: whether they may be compared at all: a picture is never compared with itself, nor
+            with another picture of its identity from its own session.
+        once: of the valid pairs those that count as a pair: where all pictures are compared with
+            each other, (1, 2) and (2, 1) are one.
+
+    Example:
+        >>> eye = torch.eye(2).bool()
+        >>> strip = Strip(slice(0, 2), torch.zeros(2, 2), ~eye, ~eye, (~eye).triu())
+        >>> strip.genuine.tolist(), strip.impostor.tolist()
+        ([0.0], [])
+    """
+
+    rows: slice
+    distance: Float[Tensor, "q r"]
+    same: Bool[Tensor, "q r"]
+    valid: Bool[Tensor, "q r"]
+    once: Bool[Tensor, "q r"]
+
+    @property
+    def genuine(self) -> Float[Tensor, " g"]:
+        """Distances of the pairs of one identity."""
+        return self.distance[self.same & self.once]
+
+    @property
+    def impostor(self) -> Float[Tensor, " i"]:
+        """Distances of the pairs of two identities."""
+        return self.distance[~self.same & self.once]
+
+
+def strips(
+    probes: Embeddings,
+    gallery: Embeddings | None = None,
+    *,
+    height: int | None = None,
+    progress: bool | None = None,
+) -> Iterator[Strip]:
+    """Compare all pictures with each other, or all probes with a gallery, some probes at a time.
+
+    A picture that is a probe and in the gallery too (the same name and the same pixels) is never
+    compared with itself. Where the embeddings know their sessions, two pictures of one identity
+    from the same session are left out, as by Zheng et al. (Scalable Person Re-identification: A
+    Benchmark, ICCV 2015); pictures of two identities are compared all the same.
+
+    Args:
+        height: how many probes at once; as many as make 4 million pairs if left out.
+        progress: True shows a progress bar, False none, None one at a terminal if it takes long.
+
+    Raises:
+        ValueError: probes and gallery differ in the length of their embeddings or in distance, or
+            only one of them knows its sessions.
+
+    Example:
+        >>> line, labels = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([0, 0, 1])
+        >>> embeddings = Embeddings(line, labels, ("anna", "bob"), ("1.png", "2.png", "3.png"))
+        >>> [strip.impostor.tolist() for strip in strips(embeddings, height=1)]
+        [[5.0], [4.0], []]
+    """
+    references = probes if gallery is None else gallery
+    check_comparable(probes, references)
+    return _strips(probes, gallery, references, height, progress)
+
+
+def _strips(
+    probes: Embeddings,
+    gallery: Embeddings | None,
+    references: Embeddings,
+    height: int | None,
+    progress: bool | None,
+) -> Iterator[Strip]:
+    who, reference_who, _ = people_of(probes, gallery)
+    picture, reference_picture = picture_numbers(probes, gallery)
+    session, reference_session = session_numbers(probes, references)
+    order = torch.arange(len(references))
+    height = height or max(1, BLOCK // max(1, len(references)))
+    for start in tqdm(
+        range(0, len(probes), height),
+        desc="compare",
+        leave=False,
+        delay=0 if progress else 2,  # seconds: what is done at once needs no bar
+        disable=None if progress is None else not progress,
+    ):
+        rows = slice(start, min(start + height, len(probes)))
+        distance = probes.distance(probes.vectors[rows], references.vectors).float()
+        same = who[rows, None] == reference_who
+        valid = picture[rows, None] != reference_picture
+        if session is not None and reference_session is not None:
+            valid &= ~(same & (session[rows, None] == reference_session))
+        once = valid if gallery is not None else valid & (order > order[rows, None])
+        yield Strip(rows, distance, same, valid, once)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The distances of all pairs.
+
+    Args:
+        genuine: between two pictures of one identity.
+        impostor: between pictures of two identities.
+
+    Example:
+        >>> found = Comparison(torch.tensor([0.1]), torch.tensor([0.8, 0.9]))
+        >>> len(found.genuine), len(found.impostor)
+        (1, 2)
+    """
+
+    genuine: Float[Tensor, " g"]
+    impostor: Float[Tensor, " i"]
+
+
+def compare(probes: Embeddings, gallery: Embeddings | None = None) -> Comparison:
+    """The distances of all pairs of pictures, each pair once, or of all probes and a gallery.
+
+    All distances are kept, in four bytes each: 5,000 pictures among themselves need 50 MB,
+    20,000 need 800 MB. See :func:`strips` for what is compared.
+
+    Raises:
+        ValueError: probes and gallery cannot be compared.
+
+    Example:
+        >>> line, labels = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([0, 0, 1])
+        >>> embeddings = Embeddings(line, labels, ("anna", "bob"), ("1.png", "2.png", "3.png"))
+        >>> found = compare(embeddings)
+        >>> found.genuine.tolist(), found.impostor.tolist()
+        ([1.0], [5.0, 4.0])
+    """
+    parts = [(strip.genuine, strip.impostor) for strip in strips(probes, gallery)]
+    nothing = torch.empty(0)
+    genuine, impostor = (torch.cat([nothing, *kind]) for kind in zip(*parts, strict=True))
+    return Comparison(genuine, impostor)
+
+
+def people_of(
+    probes: Embeddings, gallery: Embeddings | None = None
+) -> tuple[Int[Tensor, " q"], Int[Tensor, " r"], tuple[str, ...]]:
+    """Who is on each probe and on each reference, as places in one list of names.
+
+    Example:
+        >>> labels, names = torch.tensor([0, 1]), ("1.png", "2.png")
+        >>> one = Embeddings(torch.eye(2), labels, ("anna", "bob"), names)
+        >>> other = Embeddings(torch.eye(2), labels, ("bob", "carl"), names)
+        >>> people_of(one, other)
+        (tensor([0, 1]), tensor([1, 2]), ('anna', 'bob', 'carl'))
+    """
+    references = probes if gallery is None else gallery
+    names = tuple(dict.fromkeys((*probes.people, *references.people)))
+    number = {name: place for place, name in enumerate(names)}
+    who, reference_who = (
+        torch.tensor([number.get(name, -1) for name in e.identities], dtype=torch.int64)[e.labels]
+        for e in (probes, references)
+    )
+    return who, reference_who, names
+
+
+def check_comparable(probes: Embeddings, references: Embeddings) -> None:
+    lengths = probes.vectors.shape[1], references.vectors.shape[1]
+    if lengths[0] != lengths[1] or probes.distance is not references.distance:
+        msg = (
+            f"probes and gallery must be embedded by one net and compared by one distance: got "
+            f"embeddings of length {lengths[0]} and {lengths[1]}, distances "
+            f"{probes.distance} and {references.distance}"
+        )
+        raise ValueError(msg)
+    if (probes.sessions is None) != (references.sessions is None):
+        msg = (
+            "either both probes and gallery say of which session a picture is, or none does: got "
+            f"sessions for the {'gallery' if probes.sessions is None else 'probes'} only"
+        )
+        raise ValueError(msg)
+
+
+def picture_numbers(probes: Embeddings, gallery: Embeddings | None) -> tuple[Tensor, Tensor]:
+    """A number for each picture of both; two have the same one where they are one picture."""
+    if gallery is None:
+        # Two pictures of one set are two pictures, even when their bytes are the same.
+        return torch.arange(len(probes)), torch.arange(len(probes))
+    numbers: dict[tuple[str, bytes], int] = {}
+    with_pixels = probes.images is not None and gallery.images is not None
+
+    def number(embeddings: Embeddings) -> Tensor:
+        images = embeddings.images
+        content = images.pixels if with_pixels and images is not None else embeddings.vectors
+        digests = (blake2b(row.numpy().tobytes()).digest() for row in content)
+        keys = zip(embeddings.names, digests, strict=True)
+        return torch.tensor([numbers.setdefault(key, len(numbers)) for key in keys])
+
+    return number(probes), number(gallery)
+
+
+def session_numbers(
+    probes: Embeddings, references: Embeddings
+) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    """A number for the session of each picture, the same for sessions of the same name."""
+    if probes.sessions is None or references.sessions is None:
+        return None, None
+    numbers: dict[str, int] = {}
+    first, second = (
+        torch.tensor([numbers.setdefault(name, len(numbers)) for name in names])
+        for names in (probes.sessions, references.sessions)
+    )
+    return first, second
