@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from typing import final
 
 import torch
@@ -17,10 +17,51 @@ from tqdm import tqdm
 
 from siamlearn.embeddings import Embeddings
 
-__all__ = ["BLOCK", "Comparison", "Strip", "compare", "people_of", "strips"]
+__all__ = ["BLOCK", "Comparison", "Protocol", "Strip", "compare", "people_of", "strips"]
 
 # Distances that a strip may hold at once: 16 MiB of float32.
 BLOCK = 2**22
+
+
+@final
+@dataclass(frozen=True)
+class Protocol:
+    """What is compared with what: a name for people, and a hash that two results must share.
+
+    Args:
+        name: such as "notebook" or "all pairs".
+        digest: SHA-256 of exactly which pictures of whom are probes and gallery.
+
+    Example:
+        >>> line, labels = torch.tensor([[0.0], [5.0]]), torch.tensor([0, 1])
+        >>> one = Embeddings(line, labels, ("anna", "bob"), ("1.png", "2.png"))
+        >>> print(Protocol.of(one))
+        all pairs (dce1fc20)
+        >>> Protocol.of(one).digest == Protocol.of(one, one).digest
+        False
+    """
+
+    name: str
+    digest: str
+
+    @classmethod
+    def of(
+        cls, probes: Embeddings, gallery: Embeddings | None = None, name: str | None = None
+    ) -> Protocol:
+        """The protocol of comparing these, called so, or after how they are compared."""
+        text = repr([None if e is None else _listed(e) for e in (probes, gallery)])
+        usual = "all pairs" if gallery is None else "probes against a gallery"
+        return cls(name or usual, sha256(text.encode()).hexdigest())
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.digest[:8]})"
+
+
+def _listed(embeddings: Embeddings) -> list[tuple[str, ...]]:
+    """Each picture's name, identity and session, in an order that does not matter."""
+    who = [embeddings.identities[label] for label in embeddings.labels.tolist()]
+    sessions = embeddings.sessions or ("",) * len(embeddings)
+    return sorted(zip(embeddings.names, who, sessions, strict=True))
 
 
 @final

@@ -1,0 +1,170 @@
+"""What came out when embeddings were compared, as a value: every number with its interval."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+from siamlearn.comparison import Protocol
+from siamlearn.embeddings import Embeddings
+from siamlearn.estimates import Estimate
+from siamlearn.functional.accepted import Accepted
+from siamlearn.functional.resampling import Cells
+from siamlearn.operating import OperatingPoint
+from siamlearn.search import Found
+
+__all__ = ["AtPoint", "Difference", "Report"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class AtPoint:
+    """How often these people were told wrongly at an operating point fitted on others.
+
+    Args:
+        point: the threshold, and what it was chosen for.
+        fmr: share of the impostor pairs that it accepts.
+        fnmr: share of the genuine pairs that it rejects.
+
+    Example:
+        >>> point = OperatingPoint("by hand", 0.5, 0.01, 0.01, None, (), 0, 0, 0)
+        >>> print(AtPoint(point, Estimate(0.02, 0.0, 0.05), Estimate(0.1, 0.0, 0.2)))
+        by hand: threshold 0.5, FMR 2.00 % [0.00, 5.00], FNMR 10.00 % [0.00, 20.00]
+    """
+
+    point: OperatingPoint
+    fmr: Estimate
+    fnmr: Estimate
+
+    def __str__(self) -> str:
+        rates = f"FMR {self.fmr.percent()}, FNMR {self.fnmr.percent()}"
+        return f"{self.point.name}: threshold {self.point.threshold:.4g}, {rates}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and dictionaries, ready for JSON."""
+        rates = {"fmr": self.fmr.to_dict(), "fnmr": self.fnmr.to_dict()}
+        return {"point": self.point.to_dict(), **rates}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """How much one system is better than another on the same people.
+
+    Args:
+        better: the system whose value comes first.
+        than: the other.
+        what: which number of the report is compared, such as "auc".
+        value: that of the first minus that of the other, with its paired interval.
+        p: how often people drawn anew would give so large a difference if there were none.
+
+    Example:
+        >>> print(Difference("net", "pixels", "auc", Estimate(0.035, 0.012, 0.061), 0.004))
+        net - pixels: auc +0.035 [+0.012, +0.061], p = 0.004
+    """
+
+    better: str
+    than: str
+    what: str
+    value: Estimate
+    p: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves no doubt about the sign."""
+        return self.value.low > 0 or self.value.high < 0
+
+    def __str__(self) -> str:
+        ends = f"[{self.value.low:+.3g}, {self.value.high:+.3g}]"
+        shown = f"{float(self.value):+.3g} {ends}, p = {self.p:.2g}"
+        return f"{self.better} - {self.than}: {self.what} {shown}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and texts, ready for JSON."""
+        names = {"better": self.better, "than": self.than, "what": self.what}
+        return {**names, **self.value.to_dict(), "p": self.p}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What came out when embeddings were compared: verification, identification, baselines.
+
+    Rates are shares from 0 to 1, each an :class:`~siamlearn.Estimate`, a number with its interval
+    over *people*. ``str(report)`` is a table for people, ``to_dict`` and ``save`` are for programs,
+    and :mod:`siamlearn.report` makes a page of it.
+
+    Args:
+        name: which system this is.
+        protocol: what was compared with what, with a hash: two reports can be compared if they
+            agree in it.
+        people: identities that were compared, gallery included.
+        pictures: pictures that were compared with each other, or the probes.
+        gallery_pictures: pictures in the gallery; None where all were compared with all.
+        genuine: pairs of pictures of one identity.
+        impostor: pairs of pictures of two identities.
+        auc: chance that a genuine pair is closer than an impostor pair; a tie counts half.
+        eer: the rate at which FMR and FNMR are equal.
+        eer_threshold: the distance at which they are.
+        fnmr_at: for each FMR the FNMR; None where the impostor pairs are too few to tell.
+        best_threshold: the distance that parts these very pairs best.
+        balanced_accuracy: mean of the shares of genuine and of impostor pairs told right at
+            ``best_threshold``, and so an upper bound for any threshold chosen elsewhere.
+        accuracy: share of all pairs told right at ``best_threshold``.
+        average_precision: precision of the accepted pairs, averaged over recall.
+        d_prime: standard deviations between the mean genuine and the mean impostor pair.
+        rank1: share of the pictures whose nearest other picture is of the right identity.
+        cmc: share of the pictures with a right one among the nearest 1, 2, 3 … pictures.
+        map_at_r: mean average precision at R, R the number of right pictures of each.
+        r_precision: share of right ones among the R nearest.
+        mean_average_precision: of the ranking of all pictures.
+        reciprocal_rank: mean of 1 / rank of the first right picture.
+        fnir_at: for each FPIR, how often somebody in the gallery is missed or taken for somebody
+            else; None where the pictures are too few to tell.
+        without_answer: pictures left out of all that is asked of a ranking: no other picture
+            shows that identity.
+        points: the rates at operating points that were fitted on other people.
+        baselines: reports of simpler systems on the same pictures.
+        differences: this system against each baseline, on the same people drawn anew.
+        accepted: how many pairs are accepted at each threshold.
+        cells: the same by people, from which the intervals are made.
+        found: what each picture found among the others.
+        embeddings: what was compared.
+        gallery: and with what, where not with itself.
+    """
+
+    name: str
+    protocol: Protocol
+    people: int
+    pictures: int
+    gallery_pictures: int | None
+    genuine: int
+    impostor: int
+    auc: Estimate
+    eer: Estimate
+    eer_threshold: float
+    fnmr_at: dict[float, Estimate | None]
+    best_threshold: float
+    balanced_accuracy: Estimate
+    accuracy: Estimate
+    average_precision: Estimate
+    d_prime: Estimate
+    rank1: Estimate
+    cmc: tuple[Estimate, ...]
+    map_at_r: Estimate
+    r_precision: Estimate
+    mean_average_precision: Estimate
+    reciprocal_rank: Estimate
+    fnir_at: dict[float, Estimate | None]
+    without_answer: int
+    accepted: Accepted = field(repr=False)
+    cells: Cells = field(repr=False)
+    found: Found = field(repr=False)
+    embeddings: Embeddings = field(repr=False)
+    gallery: Embeddings | None = field(repr=False, default=None)
+    points: tuple[AtPoint, ...] = ()
+    baselines: tuple[Report, ...] = ()
+    differences: tuple[Difference, ...] = ()
