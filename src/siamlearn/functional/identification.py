@@ -35,7 +35,8 @@ def ranks(
     if valid is None:
         valid = torch.ones_like(same)
     right, wrong = same & valid, ~same & valid
-    nearest = F.pad(distance.masked_fill(~right, torch.inf), (0, 1), value=torch.inf).amin(dim=1)
+    known = right & ~distance.isnan()
+    nearest = F.pad(distance.masked_fill(~known, torch.inf), (0, 1), value=torch.inf).amin(dim=1)
     # "Not farther" instead of "nearer or equal": a NaN then counts against the net.
     before = (wrong & ~(distance > nearest[:, None])).sum(dim=1)
     return torch.where(right.any(dim=1), before + 1, 0)

@@ -1,0 +1,164 @@
+"""How well a search puts the right references before the wrong ones.
+
+All follows from places: the place of a right reference is how many references one has looked at
+when one comes to it, from 1. A tie never flatters: a wrong reference at the same distance comes
+before it. Right ones at the same distance follow each other, in whichever order: they are
+counted, not told apart. A query without any right reference has no value, and gets NaN, never 0
+or 1: whoever takes a mean has to say what becomes of it.
+
+Axes: q queries (probes), r references (gallery), m right references a query has at most, k ranks.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+__all__ = [
+    "average_precision",
+    "map_at_r",
+    "ndcg",
+    "places",
+    "r_precision",
+    "within",
+]
+
+# Up to so many right references, comparing all wrong ones with each is quicker than sorting them.
+FEW = 256
+# Whole numbers up to here, and so all sums of ones, are exact in float32.
+EXACT = 2**24
+
+
+def places(
+    right: Float[Tensor, "q m"],
+    wrong: Float[Tensor, "q r"],
+    *,
+    relevant: Int[Tensor, " q"],
+    others: Int[Tensor, " q"],
+) -> Int[Tensor, "q m"]:
+    """Where the right references of each query stand among all, ascending; 0 for nobody.
+
+    Args:
+        right: distances of the right references, in any order; infinity fills the row.
+        wrong: distances of the wrong references, infinity in the columns that are none. NaN counts
+            as nearest of all, and among the right ones as farthest.
+        relevant: how many right references there are.
+        others: how many wrong ones.
+
+    Example:
+        >>> right, wrong = torch.tensor([[0.5, 0.1]]), torch.tensor([[0.3, 0.5, 0.9]])
+        >>> places(right, wrong, relevant=torch.tensor([2]), others=torch.tensor([3]))
+        tensor([[1, 4]])
+    """
+    right = right.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf).sort(dim=1).values
+    number = torch.arange(1, right.shape[1] + 1, device=right.device)
+    # Infinity fills the rows of the wrong ones too: at infinity, all of them come before.
+    before = torch.where(right.isinf() & (right > 0), others[:, None], _not_farther(wrong, right))
+    return torch.where(number <= relevant[:, None], before + number, 0)
+
+
+def within(place: Int[Tensor, "q m"], longest: int) -> Int[Tensor, "q k"]:
+    """How many right references are among the first 1, 2, … ``longest``.
+
+    Example:
+        >>> within(torch.tensor([[1, 4], [3, 0]]), longest=4)
+        tensor([[1, 1, 1, 2],
+                [0, 0, 1, 1]], dtype=torch.int32)
+    """
+    nobody = torch.iinfo(place.dtype).max
+    ascending = place.masked_fill(place == 0, nobody).contiguous()
+    first = torch.arange(1, longest + 1, device=place.device).expand(len(place), -1)
+    return torch.searchsorted(ascending, first.contiguous(), right=True, out_int32=True)
+
+
+def average_precision(place: Int[Tensor, "q m"]) -> Float[Tensor, " q"]:
+    """Mean, over the right references, of the precision at the place of each; its mean is mAP.
+
+    All references count, however far down they are. scikit-learn takes references at the same
+    distance together, right and wrong; here the wrong ones come first, which is never better.
+
+    Example:
+        >>> average_precision(torch.tensor([[1, 4], [3, 0]]))
+        tensor([0.7500, 0.3333], dtype=torch.float64)
+
+    Source:
+        Manning, Raghavan, Schütze: Introduction to Information Retrieval, 2008, sec. 8.4.
+    """
+    return _precisions(place).sum(dim=1) / _relevant(place)
+
+
+def r_precision(place: Int[Tensor, "q m"]) -> Float[Tensor, " q"]:
+    """Share of right ones among the first R references, where R is how many right ones there are.
+
+    Example:
+        >>> r_precision(torch.tensor([[1, 4], [3, 0]]))
+        tensor([0.5000, 0.0000], dtype=torch.float64)
+
+    Source:
+        Manning, Raghavan, Schütze: Introduction to Information Retrieval, 2008, sec. 8.4.
+    """
+    among = (place > 0) & (place <= _relevant(place)[:, None])
+    return among.sum(dim=1).double() / _relevant(place)
+
+
+def map_at_r(place: Int[Tensor, "q m"]) -> Float[Tensor, " q"]:
+    """Average precision that ends at place R, where R is how many right references there are.
+
+    Right references beyond place R count as 0. Its mean is MAP@R.
+
+    Example:
+        >>> map_at_r(torch.tensor([[1, 4], [2, 0]]))
+        tensor([0.5000, 0.0000], dtype=torch.float64)
+
+    Source:
+        Musgrave, Belongie, Lim: A Metric Learning Reality Check, ECCV 2020, eq. 4 and 5.
+    """
+    near = torch.where(place <= _relevant(place)[:, None], _precisions(place), 0)
+    return near.sum(dim=1) / _relevant(place)
+
+
+def ndcg(place: Int[Tensor, "q m"]) -> Float[Tensor, " q"]:
+    """Normalised discounted cumulative gain of the whole list, a right reference gaining 1.
+
+    The gain at place i is divided by log2(1 + i), and the sum by that of the best order.
+
+    Example:
+        >>> ndcg(torch.tensor([[1, 2], [3, 0]]))
+        tensor([1.0000, 0.5000], dtype=torch.float64)
+
+    Source:
+        Järvelin, Kekäläinen: Cumulated Gain-Based Evaluation of IR Techniques, ACM TOIS 20, 2002;
+        the discount log2(1 + i), which counts from the first place on, from Burges et al.:
+        Learning to Rank Using Gradient Descent, ICML 2005, sec. 5.
+    """
+    best = torch.arange(1, place.shape[1] + 1, device=place.device).expand_as(place)
+    best = torch.where(place > 0, best, 0)
+    return _discounted(place).sum(dim=1) / _discounted(best).sum(dim=1)
+
+
+def _not_farther(wrong: Float[Tensor, "q r"], right: Float[Tensor, "q m"]) -> Int[Tensor, "q m"]:
+    """How many of the wrong are at most as far as each of the right."""
+    if right.shape[1] > FEW:
+        nearest_first = wrong.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+        return torch.searchsorted(nearest_first.sort(dim=1).values, right, right=True)
+    # "Not farther" instead of "nearer or equal": a NaN then counts against the net. The answer is
+    # written as a float, one or zero, as this takes a quarter of the time that a bool takes.
+    width = wrong.shape[1]
+    farther, kind = torch.empty_like(wrong), wrong.dtype if width <= EXACT else torch.float64
+    counts = [
+        torch.gt(wrong, one[:, None], out=farther).sum(dim=1, dtype=kind) for one in right.unbind(1)
+    ]
+    return width - torch.stack(counts, dim=1).long() if counts else right.long()
+
+
+def _relevant(place: Int[Tensor, "q m"]) -> Int[Tensor, " q"]:
+    return (place > 0).sum(dim=1)
+
+
+def _precisions(place: Int[Tensor, "q m"]) -> Float[Tensor, "q m"]:
+    """The precision at the place of each right reference."""
+    number = torch.arange(1, place.shape[1] + 1, device=place.device)
+    return torch.where(place > 0, number / place.double(), 0)
+
+
+def _discounted(place: Int[Tensor, "q m"]) -> Float[Tensor, "q m"]:
+    return torch.where(place > 0, 1 / torch.log2(1 + place.double()), 0)
