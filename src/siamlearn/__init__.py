@@ -4,7 +4,7 @@ The names stand in the order of the line that a picture takes: data, nets, losse
 embeddings, evaluation, the gallery that answers.
 """
 
-from siamlearn import functional, plots
+from siamlearn import functional, inspection, plots
 from siamlearn.baselines import pca, pca_lda, pixels
 from siamlearn.data import protocols
 from siamlearn.data.att_faces import ATTFaces, find_att_faces
@@ -189,6 +189,7 @@ __all__ = [
     "from_folder",
     "from_torchvision",
     "functional",
+    "inspection",
     "new_run_folder",
     "pca",
     "pca_lda",
