@@ -6,7 +6,7 @@ out of many, k ranks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol, final
 
@@ -266,6 +266,7 @@ def search(strips: Iterable[Compared], *, longest: int = 50) -> Found:
         >>> search(strips(embeddings))
         Found(3 probes, 1 of them without a right reference)
     """
+    require_positive(longest)
     return joined([found(strip, longest=longest) for strip in strips])
 
 
@@ -289,40 +290,22 @@ def found(strip: Compared, *, longest: int = 50) -> Found:
         ValueError: ``longest`` is not positive.
     """
     require_positive(longest)
-    height = max(1, PIECE // max(1, strip.distance.shape[1]))
-    rows = zip(
-        *(torch.split(side, height) for side in (strip.distance.detach(), strip.same, strip.valid)),
-        strict=True,
+    distance = full_precision(strip.distance.detach())
+    r = distance.shape[1]
+    right_ones, relevant = columns_of(strip.same & strip.valid)
+    left_out, out = columns_of(~strip.valid)
+    right = distance.gather(1, right_ones.clamp(max=r - 1)).masked_fill(right_ones == r, torch.inf)
+    parts = placed(
+        distance, right, torch.cat([right_ones, left_out], 1), relevant, r - relevant - out
     )
-    return joined([_found(*piece, longest=longest) for piece in rows])
-
-
-def _found(
-    distance: Float[Tensor, "q r"],
-    same: Bool[Tensor, "q r"],
-    valid: Bool[Tensor, "q r"],
-    *,
-    longest: int,
-) -> Found:
-    q, r = distance.shape
-    # A copy, into which may be written; one column more, so that there is always one.
-    wrong = full_precision(distance).new_full((q, r + 1), torch.inf)
-    wrong[:, :r] = distance
-    left_out = places_of(~valid)
-    right_ones = places_of(same & valid)
-    relevant = right_ones[0].bincount(minlength=q)
-    others = r - relevant - left_out[0].bincount(minlength=q)
-    right = in_rows(wrong[right_ones], right_ones[0], relevant)
-    wrong[left_out] = torch.inf
-    wrong[right_ones] = torch.inf
-    place = retrieval.places(right, wrong, relevant=relevant, others=others)
+    place, wrong = (torch.cat(part) for part in zip(*parts, strict=True))
     nearest = F.pad(right, (0, 1), value=torch.inf).nan_to_num(nan=torch.inf, posinf=torch.inf)
     return Found(
         rank=F.pad(place, (0, 1))[:, 0],
         relevant=relevant,
         right=nearest.amin(dim=1),
         # Not known how far: nearer than anything.
-        wrong=wrong.amin(dim=1).nan_to_num(nan=-torch.inf, posinf=torch.inf),
+        wrong=wrong.nan_to_num(nan=-torch.inf, posinf=torch.inf),
         average_precision=retrieval.average_precision(place),
         r_precision=retrieval.r_precision(place),
         map_at_r=retrieval.map_at_r(place),
@@ -331,22 +314,39 @@ def _found(
     )
 
 
-def places_of(mask: Bool[Tensor, "q r"]) -> tuple[Int[Tensor, " e"], Int[Tensor, " e"]]:
-    """Row and column of each true one, row by row; quick where they are few."""
-    # Eight at a time are looked at as one whole number.
-    mask = F.pad(mask, (0, -mask.shape[1] % 8)).contiguous() if mask.shape[1] % 8 else mask
+def placed(
+    distance: Float[Tensor, "q r"],
+    right: Float[Tensor, "q m"],
+    hidden: Int[Tensor, "q h"],
+    relevant: Int[Tensor, " q"],
+    others: Int[Tensor, " q"],
+) -> Iterator[tuple[Int[Tensor, "p m"], Float[Tensor, " p"]]]:
+    """Places of the right ones and distance of the nearest wrong one, some probes at a time."""
+    q, r = distance.shape
+    height = max(1, PIECE // (r + 1))
+    # One column more than there are references: there the rows of hidden columns end.
+    wrong, scratch = distance.new_empty(2, min(q, height), r + 1)
+    for start in range(0, q, height):
+        rows = slice(start, min(start + height, q))
+        here, memory = wrong[: rows.stop - start], scratch[: rows.stop - start]
+        here[:, :r], here[:, r] = distance[rows], torch.inf
+        here.scatter_(1, hidden[rows], torch.inf)
+        place = retrieval.places(
+            right[rows], here, relevant=relevant[rows], others=others[rows], scratch=memory
+        )
+        yield place, here.amin(dim=1)
+
+
+def columns_of(mask: Bool[Tensor, "q r"]) -> tuple[Int[Tensor, "q m"], Int[Tensor, " q"]]:
+    """The columns of the true ones of each row, then r to fill it; and how many there are."""
+    q, r = mask.shape
+    # Eight at a time are looked at as one whole number, which is quick where they are few.
+    mask = (F.pad(mask, (0, 8 - r % 8)) if r % 8 or not r else mask).contiguous()
     row, word = mask.view(torch.int64).nonzero(as_tuple=True)
-    index, byte = mask.view(len(mask), -1, 8)[row, word].nonzero(as_tuple=True)
-    return row[index], 8 * word[index] + byte
-
-
-def in_rows(
-    values: Float[Tensor, " e"], row: Int[Tensor, " e"], counts: Int[Tensor, " q"]
-) -> Float[Tensor, "q m"]:
-    """Values, sorted by the row they belong to, in rows that infinity fills."""
-    first = counts.cumsum(0) - counts
-    column = torch.arange(len(row), device=row.device) - first[row]
-    widest = int(counts.max()) if len(counts) else 0
-    rows = values.new_full((len(counts), widest), torch.inf)
-    rows[row, column] = values
-    return rows
+    index, byte = mask.view(q, -1, 8)[row, word].nonzero(as_tuple=True)
+    row, column = row[index], 8 * word[index] + byte
+    counts = row.bincount(minlength=q)
+    place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
+    columns = row.new_full((q, int(counts.max()) if q else 0), r)
+    columns[row, place] = column
+    return columns, counts

@@ -34,6 +34,7 @@ def places(
     *,
     relevant: Int[Tensor, " q"],
     others: Int[Tensor, " q"],
+    scratch: Float[Tensor, "q r"] | None = None,
 ) -> Int[Tensor, "q m"]:
     """Where the right references of each query stand among all, ascending; 0 for nobody.
 
@@ -43,6 +44,8 @@ def places(
             as nearest of all, and among the right ones as farthest.
         relevant: how many right references there are.
         others: how many wrong ones.
+        scratch: memory to compute in, of the kind of ``wrong``; allocated if left out, which takes
+            longer than what is computed in it.
 
     Example:
         >>> right, wrong = torch.tensor([[0.5, 0.1]]), torch.tensor([[0.3, 0.5, 0.9]])
@@ -52,7 +55,9 @@ def places(
     right = right.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf).sort(dim=1).values
     number = torch.arange(1, right.shape[1] + 1, device=right.device)
     # Infinity fills the rows of the wrong ones too: at infinity, all of them come before.
-    before = torch.where(right.isinf() & (right > 0), others[:, None], _not_farther(wrong, right))
+    scratch = torch.empty_like(wrong) if scratch is None else scratch
+    nearer = _not_farther(wrong, right, scratch)
+    before = torch.where(right.isinf() & (right > 0), others[:, None], nearer)
     return torch.where(number <= relevant[:, None], before + number, 0)
 
 
@@ -135,7 +140,9 @@ def ndcg(place: Int[Tensor, "q m"]) -> Float[Tensor, " q"]:
     return _discounted(place).sum(dim=1) / _discounted(best).sum(dim=1)
 
 
-def _not_farther(wrong: Float[Tensor, "q r"], right: Float[Tensor, "q m"]) -> Int[Tensor, "q m"]:
+def _not_farther(
+    wrong: Float[Tensor, "q r"], right: Float[Tensor, "q m"], scratch: Float[Tensor, "q r"]
+) -> Int[Tensor, "q m"]:
     """How many of the wrong are at most as far as each of the right."""
     if right.shape[1] > FEW:
         nearest_first = wrong.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
@@ -143,9 +150,9 @@ def _not_farther(wrong: Float[Tensor, "q r"], right: Float[Tensor, "q m"]) -> In
     # "Not farther" instead of "nearer or equal": a NaN then counts against the net. The answer is
     # written as a float, one or zero, as this takes a quarter of the time that a bool takes.
     width = wrong.shape[1]
-    farther, kind = torch.empty_like(wrong), wrong.dtype if width <= EXACT else torch.float64
+    kind = wrong.dtype if width <= EXACT else torch.float64
     counts = [
-        torch.gt(wrong, one[:, None], out=farther).sum(dim=1, dtype=kind) for one in right.unbind(1)
+        torch.gt(wrong, one[:, None], out=scratch).sum(dim=1, dtype=kind) for one in right.unbind(1)
     ]
     return width - torch.stack(counts, dim=1).long() if counts else right.long()
 
