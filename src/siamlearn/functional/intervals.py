@@ -1,0 +1,324 @@
+"""Where the true value may well lie, given how few people were seen.
+
+Intervals are made from people drawn anew, in :mod:`siamlearn.functional.resampling`; how often
+they hold the true value was tried on simulated people, in ``benchmarks/coverage.py``.
+
+Axes: b resamples, k values that are looked at one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, inf, sqrt
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float
+from scipy.special import ndtri, stdtr, stdtrit
+from torch import Tensor
+
+__all__ = [
+    "Difference",
+    "Trials",
+    "difference",
+    "interval",
+    "rule_of_three",
+    "trials_needed",
+    "wilson",
+]
+
+# Chances of a person to be told wrong, at most, however many pictures there are of each. Chosen
+# by simulation: see docs/explanation/intervals.md.
+PER_PERSON = 5
+
+
+@final
+@dataclass(frozen=True)
+class Trials:
+    """How many independent chances of an error a set of people gives, at most.
+
+    Where no error was seen, this number alone says how many there could have been. Pairs are far
+    too many, as all those of a person succeed or fail together.
+
+    Args:
+        people: how many identities were compared.
+        pictures: how many pictures of them.
+
+    Example:
+        >>> trials = Trials(people=9, pictures=90)
+        >>> trials.genuine, trials.impostor, trials.both
+        (45, 36, 90)
+    """
+
+    people: int
+    pictures: int
+
+    @property
+    def genuine(self) -> int:
+        """For rates of genuine pairs (FNMR) and of probes: pairs that share no picture.
+
+        There are half as many as pictures. More than five a person tell nothing new of them.
+        """
+        return max(1, min(self.pictures // 2, PER_PERSON * self.people))
+
+    @property
+    def impostor(self) -> int:
+        """For rates of impostor pairs (FMR, FPIR): pairs of people."""
+        return max(1, self.people * (self.people - 1) // 2)
+
+    @property
+    def both(self) -> int:
+        """For what averages over both (AUC, EER, balanced accuracy): twice those of genuine."""
+        return 2 * self.genuine
+
+
+def interval(
+    value: float | Float[Tensor, "*k"],
+    resampled: Float[Tensor, "b ..."],
+    *,
+    units: int,
+    trials: float = inf,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    level: float = 0.95,
+) -> tuple[Float[Tensor, "*k"], Float[Tensor, "*k"]]:
+    """Where the true value lies, in so many of a hundred cases, if other people had been asked.
+
+    The spread of the resampled values says how many independent trials would be as uncertain,
+    n = p (1 - p) / spread², of which ``trials`` is the most that is believed. Wilson's interval
+    for that many, with Student's quantile for so few people, is the answer. It holds the value,
+    stays within the bounds, and never shrinks to a point, not even where no error was seen.
+    Without finite bounds it is the value, give or take Student's quantile times the spread.
+
+    Args:
+        value: what was measured, on all people.
+        resampled: the same, measured on each resample; NaN where that has none.
+        units: how many people, or groups of them, were drawn from.
+        trials: independent chances of an error, at most: see :class:`Trials`.
+        bounds: the lowest and the highest value that there is; infinite where there is none.
+        level: share of all cases in which the interval is to hold the true value.
+
+    Returns:
+        The lower and the upper end.
+
+    Raises:
+        ValueError: where there are fewer than two units, or the level is no share.
+
+    Example:
+        >>> seen = torch.linspace(0.01, 0.05, 100, dtype=torch.float64)
+        >>> low, high = interval(0.03, seen, units=20, trials=100)
+        >>> round(low.item(), 3), round(high.item(), 3)
+        (0.01, 0.09)
+        >>> low, high = interval(0.0, 0 * seen, units=20, trials=100)
+        >>> round(low.item(), 3), round(high.item(), 3)
+        (0.0, 0.042)
+
+    Source:
+        Korn, Graubard: Confidence Intervals for Proportions with Small Expected Number of
+        Positive Counts Estimated from Survey Data, Survey Methodology 24, 1998, for trials that
+        are as uncertain; here with Wilson's interval instead of Clopper and Pearson's, and with
+        Student's quantile in it instead of a correction of the number.
+    """
+    quantile = _student(units, level)
+    value = torch.as_tensor(value, dtype=torch.float64, device=resampled.device)
+    spread = _spread(resampled)
+    low, high = bounds
+    if not (low > -inf and high < inf):
+        reach = quantile * spread
+        return (value - reach).clamp(min=low), (value + reach).clamp(max=high)
+    share = (value - low) / (high - low)
+    # At the bound itself p (1 - p) is zero, though resamples may differ: one error in all trials
+    # is the least that is believed.
+    least = min(0.5, 1 / trials)
+    inner = share.clamp(min=least, max=1 - least)
+    number = inner * (1 - inner) / (spread / (high - low)).square().clamp(min=1e-300)
+    ends = _wilson(share, number.clamp(max=min(trials, 1e12)), quantile)
+    lower, upper = (low + (high - low) * end for end in ends)
+    return torch.minimum(lower, value), torch.maximum(upper, value)
+
+
+def wilson(errors: float, trials: float, level: float = 0.95) -> tuple[float, float]:
+    """The interval of an error rate where trials are independent, such as one for each person.
+
+    Args:
+        errors: how many trials went wrong.
+        trials: how many there were.
+
+    Raises:
+        ValueError: where there is no trial, more errors than trials, or the level is no share.
+
+    Example:
+        >>> low, high = wilson(0, 36)
+        >>> low, round(high, 3)
+        (0.0, 0.096)
+
+    Source:
+        Wilson: Probable Inference, the Law of Succession, and Statistical Inference, Journal of
+        the American Statistical Association 22, 1927.
+    """
+    _check_level(level)
+    if not 0 <= errors <= trials or trials <= 0:
+        msg = f"errors must be from 0 to the number of trials, got {errors:g} of {trials:g} trials"
+        raise ValueError(msg)
+    share = torch.tensor(errors / trials, dtype=torch.float64)
+    number = torch.tensor(float(trials), dtype=torch.float64)
+    low, high = _wilson(share, number, float(ndtri((1 + level) / 2)))
+    return low.item(), high.item()
+
+
+def rule_of_three(trials: float) -> float:
+    """The rate that may still be true where none of so many independent trials went wrong.
+
+    With 95 % confidence it is no higher.
+
+    Example:
+        >>> rule_of_three(300)
+        0.01
+
+    Source:
+        Hanley, Lippman-Hand: If Nothing Goes Wrong, Is Everything All Right?, JAMA 249, 1983.
+    """
+    if trials <= 0:
+        msg = f"a rate needs at least one trial, got {trials:g}"
+        raise ValueError(msg)
+    return min(1.0, 3 / trials)
+
+
+def trials_needed(rate: float) -> int:
+    """How many independent trials without error show that the rate is no higher than this.
+
+    Args:
+        rate: such as the false match rate that is asked for.
+
+    Example:
+        >>> trials_needed(0.001)
+        3000
+
+    Source:
+        The rule of three, as in :func:`rule_of_three`.
+    """
+    if not 0 < rate < 1:
+        msg = f"a rate is a share between 0 and 1, got {rate:g}; 0.01 and 0.001 are usual"
+        raise ValueError(msg)
+    number = ceil(3 / rate)
+    # The quotient is rounded: take the least number that the rule of three agrees with.
+    return number - 1 if number > 1 and 3 / (number - 1) <= rate else number
+
+
+@final
+@dataclass(frozen=True)
+class Difference:
+    """How much more one system reached than another on the same people.
+
+    Args:
+        value: the first minus the second.
+        low: lower end of the interval.
+        high: upper end.
+        p: chance of a difference at least this large, either way, if there were none.
+        level: how often such an interval holds the true difference.
+
+    Example:
+        >>> Difference(0.03, 0.01, 0.05, 0.004).significant
+        True
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    level: float = 0.95
+
+    @property
+    def significant(self) -> bool:
+        """Whether no difference at all is outside the interval."""
+        return not self.low <= 0 <= self.high
+
+
+def difference(
+    first: float,
+    second: float,
+    first_resampled: Float[Tensor, " b"],
+    second_resampled: Float[Tensor, " b"],
+    *,
+    units: int,
+    trials: float = inf,
+    level: float = 0.95,
+) -> Difference:
+    """Whether one system is better than another, measured on the same people.
+
+    The null hypothesis is that both would reach the same on all the people there are. The
+    difference is divided by its own spread over the same resamples, so that what makes people
+    hard for both cancels, and compared with Student's distribution for so many people. The spread
+    is never below one trial in ``trials``: two systems that made no error need not be equal.
+
+    Args:
+        first: what the first system reached on all people.
+        second: what the second reached.
+        first_resampled: the same on each resample.
+        second_resampled: on the same resamples, those of the same :func:`draws`.
+        units: how many people, or groups of them, were drawn from.
+        trials: as for :func:`interval`.
+
+    Returns:
+        The difference, its interval, and a two-sided p, which is never below one in so many
+        resamples and one.
+
+    Raises:
+        ValueError: where the resamples are not as many for both.
+
+    Example:
+        >>> seen = torch.linspace(0.9, 0.98, 99, dtype=torch.float64)
+        >>> better = difference(0.95, 0.94, seen + 0.01, seen, units=20)
+        >>> round(better.value, 3), better.p
+        (0.01, 0.01)
+    """
+    if first_resampled.shape != second_resampled.shape:
+        msg = (
+            f"two systems are compared on the same resamples, got {len(first_resampled)} of one "
+            f"and {len(second_resampled)} of the other"
+        )
+        raise ValueError(msg)
+    quantile = _student(units, level)
+    value = first - second
+    spread = _spread(first_resampled - second_resampled).item()
+    if not spread < inf:
+        return Difference(value, -inf, inf, 1.0, level)
+    spread = sqrt(spread**2 + 1 / trials**2)
+    p = 2 * float(stdtr(units - 1, -abs(value) / spread)) if spread > 0 else float(value == 0)
+    p = max(p, 1 / (len(first_resampled) + 1))
+    return Difference(value, value - quantile * spread, value + quantile * spread, p, level)
+
+
+def _wilson(
+    share: Float[Tensor, "*k"], number: Float[Tensor, "*k"], quantile: float
+) -> tuple[Float[Tensor, "*k"], Float[Tensor, "*k"]]:
+    square = quantile**2
+    middle = (number * share + square / 2) / (number + square)
+    reach = quantile * (number * share * (1 - share) + square / 4).sqrt() / (number + square)
+    # At an error rate of exactly 0 or 1 the end is that, and not almost that.
+    low = torch.where(share > 0, middle - reach, 0.0).clamp(min=0)
+    return low, torch.where(share < 1, middle + reach, 1.0).clamp(max=1)
+
+
+def _spread(resampled: Float[Tensor, "b ..."]) -> Float[Tensor, "*k"]:
+    """Standard deviation over the resamples that have a value; infinite where hardly any has."""
+    known: Bool[Tensor, "b ..."] = resampled.isfinite()
+    number = known.sum(dim=0)
+    values = torch.where(known, resampled.double(), 0.0)
+    mean = values.sum(dim=0) / number.clamp(min=1)
+    square = torch.where(known, values - mean, 0.0).square().sum(dim=0)
+    spread = (square / (number - 1).clamp(min=1)).sqrt()
+    return torch.where(2 * number > len(resampled), spread, inf)
+
+
+def _student(units: int, level: float) -> float:
+    _check_level(level)
+    if units < 2:
+        msg = f"an interval needs two identities or more to draw from, got {units}"
+        raise ValueError(msg)
+    return float(stdtrit(units - 1, (1 + level) / 2))
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        msg = f"a level is a share between 0 and 1, got {level:g}; 0.95 is usual"
+        raise ValueError(msg)
