@@ -1,7 +1,7 @@
 """What simple methods reach on the same pictures: pixels, PCA, and PCA with LDA.
 
-A net that does not beat them has learned nothing that is worth its weight. All three start from
-small pictures, and were settled on splits of the training people of the AT&T faces (s2 to s31).
+A net that does not beat them has learned nothing that is worth its weight. They start from small
+pictures, and were settled on splits of the training people of the AT&T faces (s2 to s31).
 On s32 to s40, all pairs, trained on s2 to s31 (AUC / best balanced accuracy): pixels
 0.970 / 0.907, PCA 0.975 / 0.915, PCA+LDA 0.986 / 0.944.
 """
@@ -15,10 +15,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from siamlearn.data.images import ImageSet
-from siamlearn.embeddings import Embeddings
+from siamlearn.data.randomness import address
+from siamlearn.embeddings import Embeddings, embed
+from siamlearn.nn.nets import EmbeddingNet, NetConfig, shrunk
 from siamlearn.nn.whitening import principal_axes, shrunk_covariance
 
-__all__ = ["pca", "pca_lda", "pixels"]
+__all__ = ["pca", "pca_lda", "pixels", "untrained"]
 
 # Longer side of the small pictures, in pixels: a quarter of the 112x92 of the AT&T faces.
 SIDE = 28
@@ -46,14 +48,21 @@ def pixels(images: ImageSet) -> Embeddings:
     return embedded(small(images), images)
 
 
-def pca(images: ImageSet, *, train: ImageSet | None = None, components: int = 50) -> Embeddings:
+def pca(
+    images: ImageSet,
+    *,
+    train: ImageSet | None = None,
+    components: int = 50,
+    whitened: bool = False,
+) -> Embeddings:
     """Compare pictures by their principal components, also known as eigenfaces.
 
     Args:
         images: the pictures that get embeddings.
         train: the pictures that the components are learned from; ``images`` if left out.
-        components: how many to keep, in their own scale (not whitened); fewer where there are
-            not so many pictures or pixels.
+        components: how many to keep; fewer where there are not so many pictures or pixels.
+        whitened: whether all components count alike, each divided by its standard deviation
+            over the pictures that it is learned from, or in their own scale.
 
     Raises:
         ValueError: the pictures of the two sets differ in shape, or there is only one picture.
@@ -68,12 +77,44 @@ def pca(images: ImageSet, *, train: ImageSet | None = None, components: int = 50
         ... )
         >>> pca(images, components=3).vectors.shape
         torch.Size([6, 3])
+        >>> pca(images, components=3, whitened=True).vectors.std(dim=0)
+        tensor([1., 1., 1.])
 
     Source:
         Turk, Pentland: Eigenfaces for Recognition, Journal of Cognitive Neuroscience 3(1), 1991.
     """
-    _, projected = principal(images if train is None else train, images, components=components)
+    from_these = images if train is None else train
+    learned_from, projected = principal(from_these, images, components=components)
+    if whitened:
+        # The last component of n pictures about their mean has no variance at all.
+        scale = learned_from.std(dim=0)
+        seen = scale > 1e-9 * scale.amax()
+        projected = projected[:, seen] / scale[seen]
     return embedded(projected, images)
+
+
+def untrained(images: ImageSet, *, seed: int = 0) -> Embeddings:
+    """Compare pictures by a net that has learned nothing: what its shape alone is worth.
+
+    It is the small net of :meth:`~siamlearn.NetConfig.preset` for pictures of this shape, with
+    weights as they are drawn before training.
+
+    Args:
+        images: the pictures that get embeddings.
+        seed: the same seed gives the same weights.
+
+    Example:
+        >>> from siamlearn.data.drawn import DrawnFaces
+        >>> len(untrained(DrawnFaces(2, 2, size=(28, 23))))
+        4
+    """
+    channels, height, width = images.shape
+    config = NetConfig.preset("small", input=(channels, *shrunk(height, width, 2 * SIDE)))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(address("untrained", seed))
+        net = EmbeddingNet(config)
+    found = embed(net, images.shaped(config.input), progress=False)
+    return embedded(found.vectors, images)
 
 
 def pca_lda(images: ImageSet, *, train: ImageSet, components: int = 30) -> Embeddings:

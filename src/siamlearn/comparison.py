@@ -218,7 +218,8 @@ def people_of(
         (tensor([0, 1]), tensor([1, 2]), ('anna', 'bob', 'carl'))
     """
     references = probes if gallery is None else gallery
-    names = tuple(dict.fromkeys((*probes.people, *references.people)))
+    # In the order of their names: however labels are numbered, intervals are the same.
+    names = tuple(sorted({*probes.people, *references.people}))
     number = {name: place for place, name in enumerate(names)}
     who, reference_who = (
         torch.tensor([number.get(name, -1) for name in e.identities], dtype=torch.int64)[e.labels]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self, final
 
 __all__ = ["Estimate"]
@@ -15,7 +16,7 @@ class Estimate(float):
 
     Args:
         value: what was measured.
-        low: the lower end of the interval, at most ``value``.
+        low: the lower end of the interval, at most ``value``; NaN where none was asked for.
         high: its upper end.
         level: how often such an interval is to hold the true value.
 
@@ -31,7 +32,9 @@ class Estimate(float):
     high: float
     level: float
 
-    def __new__(cls, value: float, low: float, high: float, level: float = 0.95) -> Self:
+    def __new__(
+        cls, value: float, low: float = math.nan, high: float = math.nan, level: float = 0.95
+    ) -> Self:
         self = super().__new__(cls, value)
         self.low, self.high, self.level = float(low), float(high), float(level)
         return self
@@ -39,8 +42,14 @@ class Estimate(float):
     def __getnewargs__(self) -> tuple[float, float, float, float]:  # type: ignore[override]
         return float(self), self.low, self.high, self.level
 
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return not math.isnan(self.low)
+
     def __str__(self) -> str:
-        return f"{float(self):.4g} [{self.low:.4g}, {self.high:.4g}]"
+        ends = f" [{self.low:.4g}, {self.high:.4g}]" if self.known else ""
+        return f"{float(self):.4g}{ends}"
 
     def __repr__(self) -> str:
         return f"Estimate({float(self)!r}, {self.low!r}, {self.high!r}, {self.level!r})"
@@ -52,13 +61,26 @@ class Estimate(float):
             >>> Estimate(0.0123, 0.004, 0.0251).percent()
             '1.23 % [0.40, 2.51]'
         """
-        return f"{100 * self:.2f} % [{100 * self.low:.2f}, {100 * self.high:.2f}]"
+        ends = f" [{100 * self.low:.2f}, {100 * self.high:.2f}]" if self.known else ""
+        return f"{100 * self:.2f} %{ends}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Value, interval and level, ready for JSON."""
-        return {"value": float(self), "low": self.low, "high": self.high, "level": self.level}
+        """Value, interval and level, ready for JSON; None for what is not known."""
+        ends = {"low": self.low, "high": self.high}
+        return {"value": _plain(float(self)), **{k: _plain(v) for k, v in ends.items()}} | {
+            "level": self.level
+        }
 
     @classmethod
-    def from_dict(cls, values: dict[str, float]) -> Self:
-        """The number that ``to_dict`` described."""
-        return cls(**values)
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The number that ``to_dict`` described.
+
+        Example:
+            >>> Estimate.from_dict(Estimate(0.5, 0.25, 0.75).to_dict())
+            Estimate(0.5, 0.25, 0.75, 0.95)
+        """
+        return cls(**{name: math.nan if v is None else v for name, v in values.items()})
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None

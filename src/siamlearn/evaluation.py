@@ -2,205 +2,81 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, final
 
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from siamlearn.baselines import pca, pca_lda, pixels
-from siamlearn.comparison import compare, strips
+from siamlearn.baselines import pca, pca_lda, pixels, untrained
+from siamlearn.comparison import Protocol
 from siamlearn.data.images import ImageSet
 from siamlearn.embeddings import Embeddings
-from siamlearn.functional import verification
-from siamlearn.functional.identification import cmc, ranks
+from siamlearn.estimates import Estimate
+from siamlearn.functional.accepted import Accepted
+from siamlearn.functional.intervals import Trials, difference
+from siamlearn.functional.resampling import draws
+from siamlearn.measuring import Asked, measure
 from siamlearn.operating import OperatingPoint
+from siamlearn.reports import Difference, Report
 
-__all__ = ["Report", "evaluate"]
+__all__ = ["differences", "evaluate"]
 
-LONGEST = 20  # ranks of the CMC
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Report:
-    """What came out when embeddings were compared: verification, identification, baselines.
-
-    Rates are shares from 0 to 1. ``str(report)`` is a table for people, ``to_dict`` and ``save``
-    are for programs.
-
-    Args:
-        name: which system this is.
-        people: identities that were compared, gallery included.
-        pictures: pictures that were compared with each other, or the probes.
-        gallery_pictures: pictures in the gallery; None where all were compared with all.
-        genuine: distances of all pairs of pictures of one identity.
-        impostor: distances of all pairs of pictures of two identities.
-        auc: chance that a genuine pair is closer than an impostor pair; a tie counts half.
-        eer: the rate at which FMR and FNMR are equal.
-        eer_threshold: the distance at which they are.
-        fnmr_at: for each FMR the FNMR; None where the impostor pairs are too few to tell.
-        best_threshold: the distance that parts these very pairs best.
-        balanced_accuracy: mean of the shares of genuine and of impostor pairs told right at
-            ``best_threshold``, and so an upper bound for any threshold chosen elsewhere.
-        accuracy: share of all pairs told right at ``best_threshold``.
-        rank1: share of the pictures whose nearest other picture is of the right identity.
-        cmc: share of the pictures with a right one among the nearest 1, 2, 3 … pictures.
-        without_answer: pictures left out of ``rank1`` and ``cmc``: none other shows that identity.
-        point: the operating point, which was fitted on other people.
-        fmr: false match rate of these people at the operating point.
-        fnmr: false non-match rate of these people there.
-        baselines: reports of simpler systems on the same pictures.
-
-    Example:
-        >>> from siamlearn.data.drawn import DrawnFaces
-        >>> report = evaluate(pixels(DrawnFaces(3, 4, size=(28, 23))), name="my net")
-        >>> print(str(report).splitlines()[0][:27])  # it is nothing but pixels itself
-        my net does not beat pixels
-        >>> [baseline.name for baseline in report.baselines]
-        ['pixels', 'PCA (fitted on these)']
-    """
-
-    name: str
-    people: int
-    pictures: int
-    gallery_pictures: int | None
-    auc: float
-    eer: float
-    eer_threshold: float
-    fnmr_at: dict[float, float | None]
-    best_threshold: float
-    balanced_accuracy: float
-    accuracy: float
-    rank1: float
-    cmc: tuple[float, ...]
-    without_answer: int
-    genuine: Float[Tensor, " g"] = field(repr=False)
-    impostor: Float[Tensor, " i"] = field(repr=False)
-    point: OperatingPoint | None = None
-    fmr: float | None = None
-    fnmr: float | None = None
-    baselines: tuple[Report, ...] = ()
-
-    @property
-    def beaten_by(self) -> tuple[Report, ...]:
-        """The baselines whose AUC is at least as high, best first."""
-        better = [baseline for baseline in self.baselines if baseline.auc >= self.auc]
-        return tuple(sorted(better, key=lambda baseline: -baseline.auc))
-
-    def __str__(self) -> str:
-        return "\n".join([*self._headline(), "", *self._table(), "", *self._notes()])
-
-    def _headline(self) -> list[str]:
-        lines = []
-        if self.beaten_by:
-            best = self.beaten_by[0]
-            lines.append(
-                f"{self.name} does not beat {best.name}: AUC {self.auc:.4f} against {best.auc:.4f}"
-            )
-        against = ""
-        if self.gallery_pictures is not None:
-            against = f" against a gallery of {self.gallery_pictures:,}"
-        lines.append(
-            f"{self.pictures:,} pictures{against}, {self.people:,} people: {len(self.genuine):,} "
-            f"genuine and {len(self.impostor):,} impostor pairs"
-        )
-        return lines
-
-    def _table(self) -> list[str]:
-        head = [
-            *("", "AUC", "EER"),
-            *(f"FNMR@FMR {100 * fmr:g} %" for fmr in self.fnmr_at),
-            *("balanced accuracy*", "rank-1"),
-        ]
-        return aligned(head, [row._cells() for row in (self, *self.baselines)])
-
-    def _cells(self) -> list[str]:
-        return [
-            *(self.name, f"{self.auc:.4f}", percent(self.eer)),
-            *("?" if rate is None else percent(rate) for rate in self.fnmr_at.values()),
-            *(f"{self.balanced_accuracy:.4f}", percent(self.rank1)),
-        ]
-
-    def _notes(self) -> list[str]:
-        notes = []
-        if self.point is not None and self.fmr is not None and self.fnmr is not None:
-            notes.append(
-                f"At {self.point.name}, threshold {self.point.threshold:.4g} chosen on "
-                f"{len(self.point.people)} other people: "
-                f"FMR {percent(self.fmr)}, FNMR {percent(self.fnmr)}"
-            )
-        notes.append(
-            f"* at threshold {self.best_threshold:.4g}, the best for these very pairs, where "
-            f"{percent(self.accuracy)} of all are told right: an upper bound"
-        )
-        if None in self.fnmr_at.values():
-            notes.append(f"? {len(self.impostor):,} impostor pairs are too few to tell")
-        if self.without_answer:
-            notes.append(
-                f"rank-1 leaves out {self.without_answer:,} pictures whose identity is on no other"
-            )
-        return notes
-
-    def to_dict(self) -> dict[str, Any]:
-        """All but the distances, as plain numbers, lists and dictionaries, ready for JSON."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {
-            **values,
-            "genuine": len(self.genuine),
-            "impostor": len(self.impostor),
-            "fnmr_at": {str(fmr): rate for fmr, rate in self.fnmr_at.items()},
-            "cmc": list(self.cmc),
-            "point": None if self.point is None else self.point.to_dict(),
-            "baselines": [baseline.to_dict() for baseline in self.baselines],
-        }
-
-    def save(self, path: str | Path) -> Path:
-        """Write ``to_dict`` to a JSON file."""
-        path = Path(path)
-        path.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
-        return path
+RESAMPLES = 1000
+COMPARED: dict[str, Callable[[Accepted], Tensor]] = {
+    "AUC": Accepted.auc,
+    "EER": lambda counts: counts.eer()[0],
+}
 
 
 def evaluate(
     embeddings: Embeddings,
-    point: OperatingPoint | None = None,
+    point: OperatingPoint | Sequence[OperatingPoint] | None = None,
     *,
     gallery: Embeddings | None = None,
     train: ImageSet | None = None,
     baselines: bool = True,
     fmrs: Sequence[float] = (0.1, 0.01, 0.001),
+    fpirs: Sequence[float] = (0.1, 0.01),
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    protocol: str | None = None,
     name: str = "net",
+    progress: bool | None = None,
 ) -> Report:
-    """Tell how well embeddings tell people apart.
+    """Tell how well embeddings tell people apart, and how sure that is.
 
     Without a gallery all pictures are compared with each other, each pair once, and each is
     searched for among all others. With one, every picture is a probe and is compared with the
-    whole gallery. No picture is ever compared with itself.
+    whole gallery. No picture is ever compared with itself. Every number comes with the interval
+    in which it would lie had other people been measured: pairs of one person are not independent
+    of each other, so that people are drawn anew, not pairs.
 
     Args:
         embeddings: of the tested pictures.
-        point: a threshold to report the error rates of; fitted on other people.
+        point: thresholds to report the error rates of, one or several; fitted on other people.
         gallery: embeddings of the enrolled pictures.
         train: the pictures that the net was trained on, for the baselines to learn from: PCA,
             and PCA+LDA. Without them PCA learns from the tested pictures (from the gallery, if
             there is one), without their labels.
-        baselines: whether to report pixels and PCA too; needs the pictures in ``embeddings``.
+        baselines: whether to report pixels, PCA and an untrained net too; needs the pictures in
+            ``embeddings``.
         fmrs: false match rates at which the false non-match rate is reported.
+        fpirs: false positive identification rates at which the false negative one is reported.
+        resamples: how often people are drawn anew for the intervals; 0 for no intervals.
+        level: how often an interval is to hold the true value.
+        seed: of these draws.
+        protocol: what to call the comparison in the report; its hash says exactly what it was.
         name: what to call the system in the report.
+        progress: True shows a progress bar, False none, None one at a terminal if it takes long.
 
     Raises:
-        TypeError: the embeddings, the point or the gallery are something else.
-        ValueError: there is no genuine or no impostor pair, or the operating point was fitted on
+        TypeError: the embeddings, a point or the gallery are something else.
+        ValueError: there is no genuine or no impostor pair, or an operating point was fitted on
             people who are reported on, or with another distance.
 
     Example:
-        >>> import torch
         >>> line = Embeddings(
         ...     torch.tensor([[0.0], [1.0], [4.0], [7.0]]),
         ...     torch.tensor([0, 0, 1, 1]),
@@ -208,20 +84,23 @@ def evaluate(
         ...     ("1.png", "2.png", "3.png", "4.png"),
         ... )
         >>> report = evaluate(line)  # genuine pairs at 1 and 3; impostors at 3, 4, 6 and 7
-        >>> report.auc, report.best_threshold, report.rank1
+        >>> float(report.auc), report.best_threshold, float(report.rank1)
         (0.9375, 3.5, 0.75)
 
     Source:
-        ISO/IEC 19795-1 for the terms and the rates.
+        ISO/IEC 19795-1 for the terms and the rates; how the intervals are made is in
+        :mod:`siamlearn.functional.resampling`.
     """
-    require_kinds(embeddings, point, gallery)
-    if point is not None:
-        check_point(point, embeddings, gallery)
-    report = measured(embeddings, gallery, fmrs=fmrs, name=name)
-    if point is not None:
-        genuine, impostor = report.genuine.double(), report.impostor.double()
-        fmr, fnmr = verification.rates_at(genuine, impostor, point.threshold)
-        report = replace(report, point=point, fmr=fmr.item(), fnmr=fnmr.item())
+    points = tuple(point) if isinstance(point, list | tuple) else (point,)
+    points = tuple(each for each in points if each is not None)
+    require_kinds(embeddings, points, gallery)
+    for each in points:
+        check_point(each, embeddings, gallery)
+    for what, shares in (("fmrs", fmrs), ("fpirs", fpirs)):
+        require_shares(what, shares)
+    asked = Asked(points, tuple(fmrs), tuple(fpirs), resamples, level, seed, progress)
+    compared = Protocol.of(embeddings, gallery, protocol)
+    report = measure(embeddings, gallery, asked, protocol=compared, name=name)
     if not baselines or embeddings.images is None:
         return report
     if gallery is not None and gallery.images is None:
@@ -229,24 +108,74 @@ def evaluate(
     rows = baseline_embeddings(
         embeddings.images, None if gallery is None else gallery.images, train
     )
-    return replace(
-        report,
-        baselines=tuple(
-            measured(probes, references, fmrs=fmrs, name=label)
-            for label, probes, references in rows
-        ),
+    others = tuple(
+        measure(probes, references, replace(asked, points=()), protocol=compared, name=label)
+        for label, probes, references in rows
     )
+    against = tuple(d for other in others for d in differences(report, other)) if resamples else ()
+    return replace(report, baselines=others, differences=against)
 
 
-def require_kinds(embeddings: object, point: object, gallery: object) -> None:
-    for what, given, kind, advice in (
-        ("embeddings", embeddings, Embeddings, "make them with embed(net, images)"),
-        ("point", point, OperatingPoint, "pictures that the net was trained on go to train="),
-        ("gallery", gallery, Embeddings, "make them with embed(net, images)"),
-    ):
-        if not isinstance(given, kind) and (given is not None or what == "embeddings"):
-            msg = f"{what} must be {kind.__name__}, got {type(given).__name__}; {advice}"
+def differences(one: Report, other: Report, *, seed: int = 0) -> tuple[Difference, ...]:
+    """How much better one system is than another on the same people, in AUC, EER and rank-1.
+
+    The same people are drawn anew for both, so that what is hard for both cancels out. A positive
+    difference speaks for the first: of the EER, an error rate, the sign is turned.
+
+    Raises:
+        ValueError: the two did not compare the same pictures of the same people.
+
+    Example:
+        >>> from siamlearn.data.drawn import DrawnFaces
+        >>> faces = DrawnFaces(6, 4, size=(28, 23))
+        >>> one, other = (evaluate(f(faces), name=n, baselines=False)
+        ...     for f, n in ((pixels, "pixels"), (untrained, "untrained")))
+        >>> [d.what for d in differences(one, other)]
+        ['AUC', 'EER', 'rank-1']
+    """
+    if one.protocol.digest != other.protocol.digest:
+        msg = (
+            f"two systems are compared on the same pictures of the same people: {one.name} was "
+            f"measured on {one.protocol}, {other.name} on {other.protocol}; evaluate both on one"
+        )
+        raise ValueError(msg)
+    weights = draws(one.cells.units, max(RESAMPLES, 1), seed)
+    systems = [(system, system.cells.resampled(weights)) for system in (one, other)]
+    trials = Trials(one.people, one.pictures)
+    found = []
+    for what, statistic in COMPARED.items():
+        (first, drawn), (second, other_drawn) = (
+            (float(statistic(system.accepted)), statistic(resampled))
+            for system, resampled in systems
+        )
+        told = difference(
+            *(first, second, drawn, other_drawn), units=one.cells.units, trials=trials.both
+        )
+        value = Estimate(told.value, told.low, told.high, told.level)
+        found.append(Difference(one.name, other.name, what, value, told.p))
+    return tuple(found)
+
+
+def require_kinds(embeddings: object, points: Sequence[object], gallery: object) -> None:
+    advice = "make them with embed(net, images)"
+    for what, given in (("embeddings", embeddings), ("gallery", gallery)):
+        if not isinstance(given, Embeddings) and (given is not None or what == "embeddings"):
+            msg = f"{what} must be Embeddings, got {type(given).__name__}; {advice}"
             raise TypeError(msg)
+    for point in points:
+        if not isinstance(point, OperatingPoint):
+            msg = (
+                f"point must be OperatingPoint, got {type(point).__name__}; pictures that the "
+                f"net was trained on go to train="
+            )
+            raise TypeError(msg)
+
+
+def require_shares(what: str, shares: Sequence[float]) -> None:
+    for share in shares:
+        if not 0 < share < 1:
+            msg = f"{what} must be above 0 and below 1, got {share}; 0.01 is 1 in 100"
+            raise ValueError(msg)
 
 
 def check_point(point: OperatingPoint, embeddings: Embeddings, gallery: Embeddings | None) -> None:
@@ -269,88 +198,22 @@ def check_point(point: OperatingPoint, embeddings: Embeddings, gallery: Embeddin
         raise ValueError(msg)
 
 
-def measured(
-    probes: Embeddings, gallery: Embeddings | None, *, fmrs: Iterable[float], name: str
-) -> Report:
-    """A report without operating point and baselines."""
-    found = compare(probes, gallery)
-    genuine, impostor = found.genuine, found.impostor
-    if not len(genuine) or not len(impostor):
-        msg = (
-            f"a report needs two pictures of one identity and pictures of two identities to "
-            f"compare, got {len(genuine)} genuine and {len(impostor)} impostor pairs from "
-            f"{probes}{'' if gallery is None else f' and a gallery of {gallery}'}"
-        )
-        raise ValueError(msg)
-    eer, eer_threshold = verification.equal_error_rate(genuine, impostor)
-    balanced_accuracy, best_threshold = verification.best_threshold(genuine, impostor)
-    fmr, fnmr = verification.rates_at(genuine, impostor, best_threshold)
-    wrong = fmr * len(impostor) + fnmr * len(genuine)
-    references = probes if gallery is None else gallery
-    rank = torch.cat([ranks(s.distance, s.same, s.valid) for s in strips(probes, gallery)])
-    within = cmc(rank, min(LONGEST, len(references))).tolist()
-    return Report(
-        name=name,
-        people=len({*probes.people, *references.people}),
-        pictures=len(probes),
-        gallery_pictures=None if gallery is None else len(gallery),
-        auc=verification.roc_auc(genuine, impostor).item(),
-        eer=eer.item(),
-        eer_threshold=eer_threshold.item(),
-        fnmr_at=fnmr_at(genuine, impostor, fmrs),
-        best_threshold=best_threshold.item(),
-        balanced_accuracy=balanced_accuracy.item(),
-        accuracy=1 - wrong.item() / (len(genuine) + len(impostor)),
-        rank1=within[0],
-        cmc=tuple(within),
-        without_answer=int((rank == 0).sum()),
-        genuine=genuine,
-        impostor=impostor,
-    )
-
-
-def fnmr_at(genuine: Tensor, impostor: Tensor, fmrs: Iterable[float]) -> dict[float, float | None]:
-    """The lowest FNMR of any threshold at which at most so many impostors pass."""
-    curve = verification.rates(genuine, impostor)
-    found: dict[float, float | None] = {}
-    for fmr in fmrs:
-        if not 0 < fmr < 1:
-            msg = f"fmrs must be above 0 and below 1, got {fmr}; 0.01 accepts 1 impostor in 100"
-            raise ValueError(msg)
-        resolved = verification.resolves(fmr, len(impostor))
-        found[fmr] = curve.fnmr[curve.fmr <= fmr].min().item() if resolved else None
-    return found
-
-
 def baseline_embeddings(
     probes: ImageSet, gallery: ImageSet | None, train: ImageSet | None
 ) -> list[tuple[str, Embeddings, Embeddings | None]]:
     """Name of each baseline, its embeddings of the probes, and those of the gallery."""
     systems: list[tuple[str, Callable[[ImageSet], Embeddings]]] = [("pixels", pixels)]
+    learned_from, where = gallery, " (fitted on the gallery)"
     if train is not None:
-        systems += [("PCA", partial(pca, train=train)), ("PCA+LDA", partial(pca_lda, train=train))]
-    elif gallery is not None:
-        systems += [("PCA (fitted on the gallery)", partial(pca, train=gallery))]
-    else:
-        systems += [("PCA (fitted on these)", pca)]
+        learned_from, where = train, ""
+    elif gallery is None:
+        where = " (fitted on these)"
+    fitted = partial(pca, train=learned_from)
+    systems += [(f"PCA{where}", fitted), (f"PCA whitened{where}", partial(fitted, whitened=True))]
+    if train is not None:
+        systems += [("PCA+LDA", partial(pca_lda, train=train))]
+    systems += [("untrained net", untrained)]
     return [
         (name, system(probes), None if gallery is None else system(gallery))
         for name, system in systems
-    ]
-
-
-def percent(rate: float) -> str:
-    return f"{100 * rate:.2f} %"
-
-
-def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table: the first column to the left, the others to the right, each as wide as need be."""
-    lines = [head, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
     ]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, final
 
@@ -15,8 +14,11 @@ from siamlearn.functional.accepted import Accepted
 from siamlearn.functional.resampling import Cells
 from siamlearn.operating import OperatingPoint
 from siamlearn.search import Found
+from siamlearn.tables import notes, subject, table, verdict
 
 __all__ = ["AtPoint", "Difference", "Report"]
+
+FORMAT = 1
 
 
 @final
@@ -77,10 +79,14 @@ class Difference:
         """Whether the interval leaves no doubt about the sign."""
         return self.value.low > 0 or self.value.high < 0
 
-    def __str__(self) -> str:
+    @property
+    def shown(self) -> str:
+        """The value with its interval and p."""
         ends = f"[{self.value.low:+.3g}, {self.value.high:+.3g}]"
-        shown = f"{float(self.value):+.3g} {ends}, p = {self.p:.2g}"
-        return f"{self.better} - {self.than}: {self.what} {shown}"
+        return f"{float(self.value):+.3g} {ends}, p = {self.p:.2g}"
+
+    def __str__(self) -> str:
+        return f"{self.better} - {self.than}: {self.what} {self.shown}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and texts, ready for JSON."""
@@ -168,3 +174,57 @@ class Report:
     points: tuple[AtPoint, ...] = ()
     baselines: tuple[Report, ...] = ()
     differences: tuple[Difference, ...] = ()
+
+    @property
+    def point(self) -> OperatingPoint | None:
+        """The first operating point that was reported at."""
+        return self.points[0].point if self.points else None
+
+    @property
+    def fmr(self) -> Estimate | None:
+        """The false match rate at the first operating point."""
+        return self.points[0].fmr if self.points else None
+
+    @property
+    def fnmr(self) -> Estimate | None:
+        """The false non-match rate at the first operating point."""
+        return self.points[0].fnmr if self.points else None
+
+    @property
+    def beaten_by(self) -> tuple[Report, ...]:
+        """The baselines whose AUC is at least as high, best first."""
+        better = [baseline for baseline in self.baselines if baseline.auc >= self.auc]
+        return tuple(sorted(better, key=lambda baseline: -baseline.auc))
+
+    @property
+    def verdict(self) -> str:
+        """The result in a sentence; whoever does not beat a baseline is told so first."""
+        return verdict(self)
+
+    def __str__(self) -> str:
+        return "\n".join([self.verdict, subject(self), "", *table(self), "", *notes(self)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but curves and distances: plain numbers, lists and dictionaries, ready for JSON."""
+        values = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.repr}
+        return {"format": FORMAT, "verdict": self.verdict, **values}
+
+    def save(self, path: str | Path) -> Path:
+        """Write ``to_dict`` to a JSON file."""
+        path = Path(path)
+        path.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+        return path
+
+
+def plain(value: Any) -> Any:
+    """The same as what JSON knows."""
+    match value:
+        case Report() | AtPoint() | Difference() | Estimate():
+            return value.to_dict()
+        case Protocol():
+            return {"name": value.name, "digest": value.digest}
+        case dict():
+            return {str(key): plain(entry) for key, entry in value.items()}
+        case tuple():
+            return [plain(entry) for entry in value]
+    return value

@@ -51,8 +51,9 @@ class Evaluate(Callback):
     def on_epoch_end(self, trainer: Trainer) -> None:
         if due(trainer, self.every):
             found = embed(trainer.net, self.images, distance=self.distance, progress=False)
-            report = evaluate(found, baselines=False)
-            trainer.log[-1].update(auc=report.auc, eer=report.eer, rank1=report.rank1)
+            report = evaluate(found, baselines=False, resamples=0, progress=False)
+            values = {"auc": report.auc, "eer": report.eer, "rank1": report.rank1}
+            trainer.log[-1].update({name: float(value) for name, value in values.items()})
 
 
 @final
@@ -102,7 +103,7 @@ class Plots(Callback):
         if not due(trainer, self.every):
             return
         found = embed(trainer.net, self.images, distance=self.distance, progress=False)
-        report = evaluate(found, baselines=False)
+        report = evaluate(found, baselines=False, progress=False)
         figures: dict[str, Figure | Axes] = {
             "loss": plots.training_curves(trainer.log),
             "embeddings": plots.embedding_maps(found),

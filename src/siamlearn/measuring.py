@@ -1,0 +1,265 @@
+"""One system measured: all its rates, and how sure each of them is.
+
+Axes: q probes, b resamples, u units (people, or groups of them), t thresholds, k ranks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from siamlearn.comparison import Protocol, Strip, people_of, strips
+from siamlearn.embeddings import Embeddings
+from siamlearn.estimates import Estimate
+from siamlearn.functional.accepted import Accepted, accepted
+from siamlearn.functional.intervals import Trials, interval
+from siamlearn.functional.resampling import Cells, Tally, draws, groups, weighted_mean
+from siamlearn.functional.verification import resolves
+from siamlearn.operating import OperatingPoint
+from siamlearn.reports import AtPoint, Report
+from siamlearn.search import Found, search
+
+__all__ = ["Asked", "measure"]
+
+LONGEST = 20  # ranks of the CMC
+THRESHOLDS = 1000  # that intervals are made from, at most
+RAREST = 1e-7  # share of the pairs at which they are dense
+Statistic: TypeAlias = Callable[[Accepted], Tensor]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of every system of a report alike; see ``evaluate``."""
+
+    points: tuple[OperatingPoint, ...]
+    fmrs: tuple[float, ...]
+    fpirs: tuple[float, ...]
+    resamples: int
+    level: float
+    seed: int
+    progress: bool | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """Who is drawn anew: the unit of every probe and reference, and how often each is drawn."""
+
+    probes: Int[Tensor, " q"]
+    references: Int[Tensor, " r"]
+    weights: Float[Tensor, "b u"]
+    trials: Trials
+    level: float
+
+    @property
+    def units(self) -> int:
+        return self.weights.shape[1]
+
+    def estimate(
+        self,
+        value: Tensor | float,
+        resampled: Tensor,
+        trials: float = torch.inf,
+        bounds: tuple[float, float] = (0.0, 1.0),
+    ) -> Estimate:
+        """A number with its interval; without one where nobody was drawn."""
+        value = float(value)
+        if not len(resampled) or value != value:
+            return Estimate(value, level=self.level)
+        low, high = interval(
+            value, resampled, units=self.units, trials=trials, bounds=bounds, level=self.level
+        )
+        return Estimate(value, low.item(), high.item(), self.level)
+
+
+def measure(
+    probes: Embeddings, gallery: Embeddings | None, asked: Asked, *, protocol: Protocol, name: str
+) -> Report:
+    """A report without baselines."""
+    who, reference_who, names = people_of(probes, gallery)
+    seen, found = compared(probes, gallery, asked)
+    unit = groups(len(names))
+    units = int(unit.max()) + 1
+    weights = torch.empty(0, units, dtype=torch.float64)
+    if asked.resamples:
+        weights = draws(units, asked.resamples, asked.seed)
+    trials = Trials(len(names), len(probes))
+    people = People(unit[who], unit[reference_who], weights, trials, asked.level)
+    cells = counted(probes, gallery, seen, people, asked)
+    drawn = cells.resampled(people.weights)
+    return Report(
+        name=name,
+        protocol=protocol,
+        people=len(names),
+        pictures=len(probes),
+        gallery_pictures=None if gallery is None else len(gallery),
+        genuine=seen.pairs[0],
+        impostor=seen.pairs[1],
+        eer_threshold=seen.eer()[1].item(),
+        best_threshold=seen.best()[1].item(),
+        without_answer=found.unanswerable,
+        accepted=seen,
+        cells=cells,
+        found=found,
+        embeddings=probes,
+        gallery=gallery,
+        **verified(seen, drawn, people, asked),
+        **identified(found, people, asked),
+    )
+
+
+def compared(
+    probes: Embeddings, gallery: Embeddings | None, asked: Asked
+) -> tuple[Accepted, Found]:
+    """All pairs, counted, and what every probe found; the strips are looked at once for both."""
+    genuine: list[Tensor] = []
+    impostor: list[Tensor] = []
+
+    def watched() -> Iterator[Strip]:
+        for strip in strips(probes, gallery, progress=asked.progress):
+            genuine.append(strip.genuine)
+            impostor.append(strip.impostor)
+            yield strip
+
+    found = search(watched())
+    right, wrong = torch.cat(genuine), torch.cat(impostor)
+    if not len(right) or not len(wrong):
+        msg = (
+            f"a report needs two pictures of one identity and pictures of two identities to "
+            f"compare, got {len(right)} genuine and {len(wrong)} impostor pairs from "
+            f"{probes}{'' if gallery is None else f' and a gallery of {gallery}'}"
+        )
+        raise ValueError(msg)
+    return accepted(right, wrong), found
+
+
+def counted(
+    probes: Embeddings, gallery: Embeddings | None, seen: Accepted, people: People, asked: Asked
+) -> Cells:
+    """The accepted pairs by who is compared, at some thresholds."""
+    at = tuple(point.threshold for point in asked.points)
+    at += seen.best()[1].item(), seen.eer()[1].item()
+    tally = Tally(grid(seen, at=at), people.units)
+    for strip in strips(probes, gallery, progress=asked.progress):
+        genuine, impostor = strip.same & strip.once, ~strip.same & strip.once
+        rows = people.probes[strip.rows]
+        tally.add(strip.distance, genuine, impostor, rows, people.references)
+    return tally.cells()
+
+
+def verified(seen: Accepted, drawn: Accepted, people: People, asked: Asked) -> dict[str, Any]:
+    """What is read off the pairs: of all, and of each resample."""
+    trials, best = people.trials, seen.best()[1].item()
+
+    def estimate(statistic: Statistic, trials: float, low: float = 0.0) -> Estimate:
+        high = torch.inf if low < 0 else 1.0
+        return people.estimate(statistic(seen), statistic(drawn), trials, (low, high))
+
+    def fnmr_at(fmr: float) -> Estimate | None:
+        if not resolves(fmr, seen.pairs[1]):
+            return None
+        return estimate(lambda counts: counts.fnmr_at(fmr), trials.genuine)
+
+    def at_point(point: OperatingPoint) -> AtPoint:
+        fmr = estimate(lambda counts: counts.at(point.threshold)[0], trials.impostor)
+        return AtPoint(point, fmr, estimate(lambda c: c.at(point.threshold)[1], trials.genuine))
+
+    return {
+        "auc": estimate(Accepted.auc, trials.both),
+        "eer": estimate(lambda counts: counts.eer()[0], trials.both),
+        "fnmr_at": {fmr: fnmr_at(fmr) for fmr in asked.fmrs},
+        "balanced_accuracy": estimate(lambda counts: counts.best()[0], trials.both),
+        "accuracy": estimate(lambda counts: accuracy(counts, best), trials.both),
+        "average_precision": estimate(Accepted.average_precision, trials.both),
+        "d_prime": estimate(Accepted.d_prime, torch.inf, -torch.inf),
+        "points": tuple(at_point(point) for point in asked.points),
+    }
+
+
+def accuracy(counts: Accepted, threshold: float) -> Tensor:
+    """Share of all pairs that are told right at a threshold."""
+    fmr, fnmr = counts.at(threshold)
+    genuine, impostor = counts.genuine[..., -1], counts.impostor[..., -1]
+    return 1 - (fmr * impostor + fnmr * genuine) / (genuine + impostor)
+
+
+def identified(found: Found, people: People, asked: Asked) -> dict[str, Any]:
+    """What is read off the ranks: means over the probes that have an answer."""
+
+    def mean(values: Float[Tensor, " q"]) -> Estimate:
+        if not found.answerable.any():
+            return Estimate(torch.nan, level=people.level)
+        drawn = weighted_mean(values, people.probes, people.weights, found.answerable)
+        return people.estimate(found.mean(values.double()), drawn, people.trials.genuine)
+
+    return {
+        "cmc": tuple(mean(found.hit_at(k)) for k in range(1, LONGEST + 1)),
+        "rank1": mean(found.hit_at(1)),
+        "map_at_r": mean(found.map_at_r),
+        "r_precision": mean(found.r_precision),
+        "mean_average_precision": mean(found.average_precision),
+        "reciprocal_rank": mean(found.reciprocal_rank),
+        "fnir_at": searched(found, people, asked.fpirs),
+    }
+
+
+def searched(
+    found: Found, people: People, fpirs: tuple[float, ...]
+) -> dict[float, Estimate | None]:
+    """FNIR at FPIR, each probe searched for once with and once without its own identity."""
+    if not found.answerable.any():
+        return dict.fromkeys(fpirs)
+    seen = found.open_set()
+    threshold = grid(seen)
+
+    def by_unit(distance: Tensor, chosen: Tensor) -> Tensor:
+        counts = torch.zeros(people.units, len(threshold), dtype=torch.float64)
+        place = torch.searchsorted(threshold, distance[chosen].double())
+        where = people.probes[chosen], place.clamp(max=len(threshold) - 1)
+        counts.index_put_(where, torch.ones(len(place), dtype=torch.float64), accumulate=True)
+        return people.weights @ counts.cumsum(dim=1)
+
+    mated = torch.where(found.rank == 1, found.right, torch.inf)
+    drawn = Accepted(
+        threshold,
+        by_unit(mated, found.answerable),
+        by_unit(found.wrong, torch.ones_like(found.answerable)),
+    )
+    return {
+        fpir: people.estimate(seen.fnmr_at(fpir), drawn.fnmr_at(fpir), people.trials.genuine)
+        if resolves(fpir, seen.pairs[1])
+        else None
+        for fpir in fpirs
+    }
+
+
+def grid(
+    seen: Accepted, *, at: tuple[float, ...] = (), most: int = THRESHOLDS
+) -> Float[Tensor, " t"]:
+    """Thresholds to count at: every distance, or so many that no rate jumps between two.
+
+    Where there are more distances than ``most``, half of the thresholds are shares of the genuine
+    and half of the impostor pairs, of each half in even steps and half ever closer to the tail
+    where the errors are. Those of ``at`` are counted exactly.
+    """
+    every = seen.threshold.double()
+    if len(every) > most:
+        even = torch.linspace(0, 1, most // 4, dtype=torch.float64)
+        tail = torch.logspace(math.log10(RAREST), 0, most // 4, dtype=torch.float64)
+        places = [
+            torch.searchsorted(counts, torch.cat(shares) * counts[-1])
+            for counts, shares in (
+                (seen.genuine.double(), (even, 1 - tail)),
+                (seen.impostor.double(), (even, tail)),
+            )
+        ]
+        last = len(every) - 1
+        every = every[torch.cat([*places, torch.tensor([0, last])]).clamp(max=last)]
+    both = torch.cat([every, torch.tensor(at, dtype=torch.float64)])
+    thresholds: Tensor = torch.unique(both)  # type: ignore[no-untyped-call]
+    return thresholds

@@ -1,0 +1,115 @@
+"""A report in words: its verdict, its table, its notes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from siamlearn.estimates import Estimate
+
+if TYPE_CHECKING:
+    from siamlearn.reports import Report
+
+__all__ = ["measured", "notes", "subject", "table", "verdict"]
+
+Cell = Callable[[Estimate], str]
+
+
+def verdict(report: Report) -> str:
+    """The result in a sentence. A system that does not beat every baseline is told so first."""
+    reached = f"AUC {report.auc}, EER {report.eer.percent()}"
+    if not report.baselines:
+        return f"{report.name}: {reached}"
+    best = max(report.baselines, key=lambda baseline: baseline.auc)
+    told = next((d for d in report.differences if d.than == best.name and d.what == "auc"), None)
+    by = "" if told is None else f", a difference of {told.shown}"
+    against = f"AUC {report.auc:.4f} against {best.auc:.4f}{by}"
+    if report.beaten_by:
+        return f"{report.name} does not beat {best.name}: {against}"
+    if told is not None and not told.clear:
+        return f"{report.name} is not clearly better than {best.name}: {against}"
+    return f"{report.name}: {reached}; better than the best baseline, {best.name}: {against}"
+
+
+def subject(report: Report) -> str:
+    """What was compared, and how much of it."""
+    against = ""
+    if report.gallery_pictures is not None:
+        against = f" against a gallery of {report.gallery_pictures:,}"
+    return (
+        f"{report.protocol}: {report.pictures:,} pictures{against}, {report.people:,} people, "
+        f"{report.genuine:,} genuine and {report.impostor:,} impostor pairs"
+    )
+
+
+def measured(report: Report) -> list[tuple[str, Estimate | None, bool]]:
+    """Every number of the table: what it is called, its value, and whether it is a share in %."""
+    return [
+        ("AUC", report.auc, False),
+        ("EER", report.eer, True),
+        *((f"FNMR at FMR {100 * fmr:g} %", rate, True) for fmr, rate in report.fnmr_at.items()),
+        ("balanced accuracy*", report.balanced_accuracy, True),
+        ("average precision", report.average_precision, False),
+        ("d'", report.d_prime, False),
+        ("rank-1", report.rank1, True),
+        ("MAP@R", report.map_at_r, True),
+        *((f"FNIR at FPIR {100 * fpir:g} %", r, True) for fpir, r in report.fnir_at.items()),
+    ]
+
+
+def table(report: Report) -> list[str]:
+    """A line for each number, a column for each system; intervals for the first of them."""
+    rows = [[name, _cell(value, share)] for name, value, share in measured(report)]
+    for baseline in report.baselines:
+        for row, (_, value, share) in zip(rows, measured(baseline), strict=True):
+            row.append(_bare(value, share))
+    head = ["", report.name, *(baseline.name for baseline in report.baselines)]
+    return aligned(head, rows)
+
+
+def notes(report: Report) -> list[str]:
+    """What one has to know to read the table."""
+    lines = [str(each) for each in report.points]
+    lines += [str(each) for each in report.differences]
+    lines.append(
+        f"* at threshold {report.best_threshold:.4g}, the best for these very pairs: an upper "
+        f"bound ({report.accuracy:.2%} of all pairs told right)"
+    )
+    if report.auc.known:
+        lines.append(f"[ ] {report.auc.level:.0%} intervals, had other people been measured")
+    unknown = [value for _, value, _ in measured(report) if value is None]
+    if unknown:
+        lines.append(
+            f"? {report.impostor:,} impostor pairs and {report.pictures:,} pictures are too few "
+            f"to tell (rule of three)"
+        )
+    if report.without_answer:
+        lines.append(
+            f"ranks leave out {report.without_answer:,} pictures whose identity is on no other"
+        )
+    return lines
+
+
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table: the first column to the left, the others to the right, each as wide as need be."""
+    lines = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def _cell(value: Estimate | None, share: bool) -> str:
+    if value is None:
+        return "?"
+    return value.percent() if share else str(value)
+
+
+def _bare(value: Estimate | None, share: bool) -> str:
+    if value is None:
+        return "?"
+    return f"{100 * value:.2f} %" if share else f"{value:.4g}"
