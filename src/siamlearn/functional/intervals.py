@@ -237,7 +237,7 @@ def difference(
     first: float,
     second: float,
     first_resampled: Float[Tensor, " b"],
-    second_resampled: Float[Tensor, " b"],
+    second_resampled: Float[Tensor, " c"],
     *,
     units: int,
     trials: float = inf,
@@ -291,12 +291,14 @@ def difference(
 def _wilson(
     share: Float[Tensor, "*k"], number: Float[Tensor, "*k"], quantile: float
 ) -> tuple[Float[Tensor, "*k"], Float[Tensor, "*k"]]:
-    square = quantile**2
-    middle = (number * share + square / 2) / (number + square)
-    reach = quantile * (number * share * (1 - share) + square / 4).sqrt() / (number + square)
-    # At an error rate of exactly 0 or 1 the end is that, and not almost that.
-    low = torch.where(share > 0, middle - reach, 0.0).clamp(min=0)
-    return low, torch.where(share < 1, middle + reach, 1.0).clamp(max=1)
+    def low(share: Float[Tensor, "*k"]) -> Float[Tensor, "*k"]:
+        square = quantile**2
+        reach = quantile * (number * share * (1 - share) + square / 4).sqrt()
+        high = number * share + square / 2 + reach
+        # From the product of both ends: their difference would lose all digits near zero.
+        return number * share.square() / high
+
+    return low(share), 1 - low(1 - share)
 
 
 def _spread(resampled: Float[Tensor, "b ..."]) -> Float[Tensor, "*k"]:

@@ -1,0 +1,220 @@
+"""Intervals: by hand, as laws, and on simulated people whose true rates are known."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from siamlearn.functional.intervals import (
+    Trials,
+    difference,
+    interval,
+    rule_of_three,
+    trials_needed,
+    wilson,
+)
+
+resamples = st.tuples(st.floats(0, 1), st.floats(0, 0.3), st.integers(0, 1000)).map(
+    lambda drawn: (
+        drawn[0],
+        (
+            drawn[0]
+            + drawn[1]
+            * torch.randn(
+                200, dtype=torch.float64, generator=torch.Generator().manual_seed(drawn[2])
+            )
+        ).clamp(0, 1),
+    )
+)
+
+
+def test_wilson_by_hand():
+    # 2 of 10 wrong at 95 %: (2 + 1.92) / 13.84 = 0.283, give or take 0.2265.
+    assert wilson(2, 10) == pytest.approx((0.0567, 0.5098), abs=1e-4)
+
+
+@given(errors=st.integers(0, 50), more=st.integers(0, 50), level=st.floats(0.5, 0.999))
+def test_wilson_is_scipys(errors, more, level):
+    trials = max(1, errors + more)
+    theirs = stats.binomtest(errors, trials).proportion_ci(level, method="wilson")
+
+    assert wilson(errors, trials, level) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+@pytest.mark.parametrize(("errors", "trials"), [(-1, 3), (4, 3), (0, 0)])
+def test_errors_are_some_of_the_trials(errors, trials):
+    with pytest.raises(ValueError, match="from 0 to the number of trials"):
+        wilson(errors, trials)
+
+
+def test_the_rule_of_three():
+    assert rule_of_three(300) == 0.01
+    assert rule_of_three(1) == 1
+    # It is what it stands for: with this rate, no error at all has a chance of 5 %.
+    assert (1 - rule_of_three(1000)) ** 1000 == pytest.approx(0.05, rel=0.01)
+    with pytest.raises(ValueError, match="at least one trial"):
+        rule_of_three(0)
+
+
+@given(trials=st.integers(4, 10**9))
+def test_trials_needed_turns_the_rule_of_three_round(trials):
+    needed = trials_needed(3 / trials)
+
+    assert needed == trials
+    assert rule_of_three(needed) <= 3 / trials < rule_of_three(needed - 1)
+
+
+@pytest.mark.parametrize("rate", [0, 1, -0.1, math.nan])
+def test_a_rate_is_a_share(rate):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        trials_needed(rate)
+
+
+def test_an_interval_by_hand():
+    # A spread of 0.05 at 0.2 is that of 0.16 / 0.0025 = 64 trials. Student's quantile for 8
+    # degrees of freedom is 2.306, squared 5.318.
+    resampled = 0.2 + 0.05 * torch.tensor([-1.0, 1.0]).double().repeat(5000)
+    low, high = interval(0.2, resampled, units=9, trials=1000)
+    middle, reach = (0.2 + 5.318 / 128) / (1 + 5.318 / 64), 0.0
+
+    reach = 2.306 / (1 + 5.318 / 64) * math.sqrt(0.16 / 64 + 5.318 / 4 / 64**2)
+    assert (low.item(), high.item()) == pytest.approx((middle - reach, middle + reach), abs=1e-4)
+
+
+def test_without_bounds_it_is_students():
+    resampled = 2 + 0.1 * torch.tensor([-1.0, 1.0]).double().repeat(5000)
+    low, high = interval(2.0, resampled, units=9, bounds=(-math.inf, math.inf))
+
+    assert (low.item(), high.item()) == pytest.approx((2 - 0.2306, 2 + 0.2306), abs=1e-4)
+    assert interval(0.1, resampled, units=9, bounds=(0, math.inf))[0].item() == 0
+
+
+@given(seen=resamples, units=st.integers(2, 100), trials=st.integers(1, 1000))
+def test_an_interval_holds_the_value_within_the_bounds_and_is_no_point(seen, units, trials):
+    value, resampled = seen
+    low, high = interval(value, resampled, units=units, trials=trials)
+
+    assert 0 <= low <= value <= high <= 1
+    assert high - low > 1 / (trials + 1)
+
+
+@given(seen=resamples, units=st.integers(2, 100))
+def test_a_wider_level_is_wider(seen, units):
+    value, resampled = seen
+    low, high = interval(value, resampled, units=units, trials=100, level=0.8)
+    lower, higher = interval(value, resampled, units=units, trials=100, level=0.95)
+
+    assert lower <= low
+    assert high <= higher
+
+
+@given(seen=resamples, units=st.integers(2, 100))
+def test_errors_instead_of_hits_turn_it_round(seen, units):
+    value, resampled = seen
+    low, high = interval(value, resampled, units=units, trials=100)
+    other = interval(1 - value, 1 - resampled, units=units, trials=100)
+
+    torch.testing.assert_close((1 - high, 1 - low), other)
+
+
+@given(seen=resamples, units=st.integers(2, 100))
+def test_other_bounds_are_another_unit(seen, units):
+    value, resampled = seen
+    low, high = interval(value, resampled, units=units, trials=100)
+    scaled = interval(2 * value - 1, 2 * resampled - 1, units=units, trials=100, bounds=(-1, 1))
+
+    torch.testing.assert_close((2 * low - 1, 2 * high - 1), scaled)
+
+
+def test_many_values_at_once_are_each_alone():
+    value = torch.tensor([0.0, 0.2, 0.9], dtype=torch.float64)
+    resampled = value + 0.02 * torch.randn(100, 3, dtype=torch.float64)
+    low, high = interval(value, resampled, units=9, trials=50)
+
+    for k in range(3):
+        alone = interval(value[k].item(), resampled[:, k], units=9, trials=50)
+        torch.testing.assert_close((low[k], high[k]), alone)
+
+
+def test_resamples_without_a_value_are_left_out():
+    resampled = torch.linspace(0.1, 0.3, 100, dtype=torch.float64)
+    some = torch.cat([resampled, torch.full((50,), torch.nan, dtype=torch.float64)])
+    none = torch.full((50,), torch.nan, dtype=torch.float64)
+
+    assert interval(0.2, some, units=9) == interval(0.2, resampled, units=9)
+    # Where hardly any has a value nothing is known.
+    assert [end.item() for end in interval(0.2, none, units=9)] == [0, 1]
+
+
+def test_a_perfect_result_is_still_uncertain():
+    perfect = torch.ones(100, dtype=torch.float64)
+    low, high = interval(1.0, perfect, units=9, trials=90)
+
+    # A little wider than the rule of three, since nine people are few.
+    assert high == 1
+    assert 1 - 2 * rule_of_three(90) < low < 1 - rule_of_three(90)
+
+
+def test_trials_are_limited_by_pictures_and_by_people():
+    # Three people with two pictures: three genuine pairs that share nothing, three pairs of people.
+    assert (Trials(3, 6).genuine, Trials(3, 6).impostor, Trials(3, 6).both) == (3, 3, 6)
+    # More pictures of the same people are no more people.
+    assert Trials(9, 90).genuine == Trials(9, 9000).genuine == 45
+
+
+@pytest.mark.parametrize("level", [0, 1, 95])
+def test_a_level_is_a_share(level):
+    with pytest.raises(ValueError, match=r"got .*; 0.95 is usual"):
+        interval(0.5, torch.rand(10), units=9, level=level)
+
+
+def test_one_person_is_too_few_for_an_interval():
+    with pytest.raises(ValueError, match="two identities or more"):
+        interval(0.5, torch.rand(10), units=1)
+
+
+def test_a_difference_by_hand():
+    first = 0.9 + 0.01 * torch.tensor([-1.0, 1.0]).double().repeat(5000)
+    second = 0.86 - 0.01 * torch.tensor([-1.0, 1.0]).double().repeat(5000)
+    found = difference(0.9, 0.86, first, second, units=9)
+
+    # 0.04 over 0.02 are two standard errors: p = 0.0805 with 8 degrees of freedom.
+    assert found.p == pytest.approx(0.0805, abs=1e-4)
+    assert (found.low, found.high) == pytest.approx((0.04 - 0.04612, 0.04 + 0.04612), abs=1e-4)
+    assert not found.significant
+
+
+@given(value=st.floats(-0.5, 0.5), spread=st.floats(0.001, 0.2), level=st.floats(0.5, 0.99))
+def test_p_and_interval_of_a_difference_agree(value, spread, level):
+    resampled = value + spread * torch.linspace(-1, 1, 999, dtype=torch.float64)
+    found = difference(value, 0, resampled, 0 * resampled, units=20, trials=100, level=level)
+    turned = difference(0, value, 0 * resampled, resampled, units=20, trials=100, level=level)
+
+    assert found.significant == (found.p < 1 - level) or abs(found.p - (1 - level)) < 1e-9
+    assert found.p >= 1 / 1000
+    assert (turned.low, turned.high, turned.p) == pytest.approx((-found.high, -found.low, found.p))
+
+
+def test_what_is_the_same_for_both_cancels():
+    hard = 0.1 * torch.randn(200, dtype=torch.float64)
+    found = difference(0.9, 0.8, 0.9 + hard, 0.8 + hard, units=20)
+
+    assert found.high - found.low < 1e-9
+    assert found.p == 1 / 201
+
+
+def test_two_perfect_systems_need_not_be_equal():
+    perfect = torch.ones(100, dtype=torch.float64)
+    found = difference(1.0, 1.0, perfect, perfect, units=9, trials=90)
+
+    assert found.p == 1
+    assert found.low < -0.02
+    assert found.high > 0.02
+
+
+def test_two_systems_are_compared_on_the_same_resamples():
+    with pytest.raises(ValueError, match="got 10 of one and 11 of the other"):
+        difference(0.5, 0.5, torch.rand(10), torch.rand(11), units=9)
