@@ -16,14 +16,14 @@ from torch import Tensor
 from siamlearn.comparison import compare
 from siamlearn.embeddings import Embeddings
 from siamlearn.functional.accepted import Accepted, accepted
-from siamlearn.functional.calibration import pools, posterior
+from siamlearn.functional.calibration import cost, pools, posterior
 from siamlearn.known import known, known_by
 
 __all__ = ["Calibration", "Curve", "logistic", "monotone"]
 
 FORMAT = 1
 # Log-likelihood ratios that a slope of the usual size gives to distances one deviation apart.
-SLOPE = 4.0
+SLOPE = 7.0
 
 Curve: TypeAlias = Callable[[Accepted, int], tuple[Tensor, Tensor]]
 
@@ -34,8 +34,8 @@ def logistic(seen: Accepted, people: int) -> tuple[Float[Tensor, " 2"], Float[Te
     Genuine and impostor pairs count alike, however many there are of each, so that no prior is
     built in. The line never rises. So that distances which part all pairs do not make it
     infinitely steep, its slope over one standard deviation of the distances is taken to be
-    normal, with mean 0 and standard deviation 4, beforehand, against as many observations as
-    there are people: ten people who never were confused give ratios of about 50, not of millions.
+    normal, with mean 0 and standard deviation 7, beforehand, against as many observations as
+    there are people: ten people who never were confused give ratios of about 100, not of millions.
 
     Args:
         seen: pairs accepted at each threshold, without leading axes.
@@ -48,7 +48,7 @@ def logistic(seen: Accepted, people: int) -> tuple[Float[Tensor, " 2"], Float[Te
         >>> seen = accepted(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 3.0]))
         >>> distance, llr = logistic(seen, people=2)
         >>> distance.tolist(), llr.round(decimals=3).tolist()
-        ([1.0, 3.0], [2.478, -2.478])
+        ([1.0, 3.0], [3.343, -3.343])
 
     Source:
         Brümmer et al.: Fusion of Heterogeneous Speaker Recognition Systems in the STBU Submission
@@ -290,9 +290,10 @@ class Calibration:
             return float(self.llr(torch.tensor(distance, dtype=torch.float64)))
         knots, llrs = (distance.new_tensor(v, dtype=torch.float64) for v in self._ends())
         after = torch.searchsorted(knots, distance.double().contiguous()).clamp(1, len(knots) - 1)
-        here, width = knots[after - 1], knots[after] - knots[after - 1]
-        # Exact at both ends, so that it never rises from one piece to the next.
-        return llrs[after - 1].lerp(llrs[after], ((distance - here) / width).clamp(0, 1))
+        near, far = llrs[after - 1], llrs[after]
+        share = (distance - knots[after - 1]) / (knots[after] - knots[after - 1])
+        # Rounded, a piece may end a digit below where the next one begins, which would be a rise.
+        return (near - share.clamp(0, 1) * (near - far)).maximum(far)
 
     def _ends(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         if len(self.distances) > 1:
@@ -323,6 +324,21 @@ class Calibration:
         if isinstance(distance, Tensor):
             return posterior(self.llr(distance), prior)
         return float(posterior(torch.tensor(self.llr(distance), dtype=torch.float64), prior))
+
+    def cllr(self, seen: Accepted) -> Float[Tensor, "*b"]:
+        """What its ratios cost on these pairs, in bits: 0 is perfect, 1 says nothing.
+
+        Args:
+            seen: pairs of other people accepted at each threshold; leading axes, such as people
+                drawn anew for an interval, are as many separate costs.
+
+        Example:
+            >>> calibration = Calibration((0.0, 2.0), (3.0, -3.0))
+            >>> seen = accepted(torch.tensor([0.1, 0.4]), torch.tensor([1.0, 2.0, 3.0]))
+            >>> round(calibration.cllr(seen).item(), 3)
+            0.269
+        """
+        return cost(seen, self.llr(seen.threshold))
 
     def seen(self, names: Iterable[str]) -> tuple[str, ...]:
         """Those of these identities that it was fitted on.

@@ -10,6 +10,8 @@ from siamlearn.functional.accepted import Accepted, accepted
 from siamlearn.functional.calibration import (
     calibration_loss,
     cllr,
+    cost,
+    least_cost,
     log_odds,
     min_cllr,
     pools,
@@ -20,6 +22,7 @@ from siamlearn.functional.calibration import (
 # Few values, so that many are equal.
 tied = st.lists(st.integers(0, 6), min_size=1, max_size=30)
 smooth = st.lists(st.floats(-50, 50), min_size=1, max_size=30)
+KINDS = ("genuine", "impostor")
 
 
 def tensor(values):
@@ -151,6 +154,40 @@ def test_thresholds_at_which_nothing_is_added_change_no_pool():
     assert pools(seen).nearest.tolist() == [1, 4]
 
 
+@given(genuine=tied, impostor=tied, steps=st.lists(st.floats(0, 9), min_size=7, max_size=7))
+def test_costs_read_off_counts_are_those_of_the_pairs(genuine, impostor, steps):
+    genuine, impostor = torch.tensor(genuine), torch.tensor(impostor)
+    llr = 20 - tensor(steps).cumsum(0)
+    seen = accepted(genuine.double(), impostor.double())
+
+    read = cost(seen, llr[seen.threshold.clamp(min=0).long()])
+
+    torch.testing.assert_close(read, cllr(llr[genuine], llr[impostor]))
+    torch.testing.assert_close(least_cost(seen), min_cllr(genuine.double(), impostor.double()))
+
+
+def test_each_resample_has_its_own_cost():
+    seen = accepted(tensor([1, 3, 5]), tensor([2, 4, 6]))
+    weights = torch.rand(2, 3, 2, 7, generator=torch.Generator().manual_seed(0)).double()
+    weights[..., 0] = 0
+    right, wrong = (seen.__dict__[k].diff(prepend=torch.zeros(1, dtype=int)) for k in KINDS)
+    many = Accepted(
+        seen.threshold,
+        (weights[:, :, 0] * right).cumsum(-1),
+        (weights[:, :, 1] * wrong).cumsum(-1),
+    )
+    llr = tensor([torch.inf, 3, 2, 1, -1, -2, -torch.inf])
+
+    whole, least = cost(many, llr), least_cost(many)
+
+    assert whole.shape == least.shape == (2, 3)
+    for i, j in torch.cartesian_prod(torch.arange(2), torch.arange(3)):
+        one = Accepted(seen.threshold, many.genuine[i, j], many.impostor[i, j])
+        torch.testing.assert_close(whole[i, j], cost(one, llr))
+        torch.testing.assert_close(least[i, j], pools(one).cllr())
+        assert least[i, j] <= whole[i, j]
+
+
 def test_posterior_by_hand():
     nine = tensor([9.0]).log()
 
@@ -188,8 +225,8 @@ def test_a_prior_that_decides_beforehand_is_refused(prior):
 def test_nothing_and_nan_are_refused():
     some, none, unknown = torch.ones(2), torch.ones(0), torch.tensor([torch.nan, 1.0])
 
-    for cost in (cllr, min_cllr, calibration_loss):
+    for bits in (cllr, min_cllr, calibration_loss):
         with pytest.raises(ValueError, match="at least one genuine pair, got none"):
-            cost(none, some)
+            bits(none, some)
         with pytest.raises(ValueError, match="NaN for 1 of the impostor pairs"):
-            cost(some, unknown)
+            bits(some, unknown)

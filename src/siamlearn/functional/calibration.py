@@ -25,6 +25,8 @@ __all__ = [
     "Pools",
     "calibration_loss",
     "cllr",
+    "cost",
+    "least_cost",
     "log_odds",
     "min_cllr",
     "pools",
@@ -131,6 +133,42 @@ def min_cllr(genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]) -> Flo
     # Nothing is accepted at a threshold of -inf, so no distance may lie there.
     finite = (kind.double().clamp(-largest, largest) for kind in (genuine, impostor))
     return pools(accepted(*finite)).cllr()
+
+
+def cost(seen: Accepted, llr: Float[Tensor, " t"]) -> Float[Tensor, "*b"]:
+    """Cllr read off counts, such as those of a histogram or of people drawn anew, in bits.
+
+    Args:
+        seen: pairs accepted at each threshold; leading axes are as many separate costs.
+        llr: natural log-likelihood ratio at each threshold; the first, where nothing is
+            accepted, does not matter.
+
+    Example:
+        >>> seen = accepted(torch.tensor([0.2]), torch.tensor([0.6]))
+        >>> round(cost(seen, torch.tensor([0.0, 3.0, 1 / 3]).log()).item(), 4)  # log2(4 / 3)
+        0.415
+    """
+    llr = llr[1:].double()
+    lost = torch.zeros_like(seen.genuine[..., -1], dtype=torch.float64)
+    for kind, sign in ((seen.genuine, -1), (seen.impostor, 1)):
+        share = kind.diff(dim=-1).double() / kind[..., -1:]
+        # Where there is no pair, an infinite ratio costs nothing.
+        lost = lost + torch.where(share > 0, share * F.softplus(sign * llr), 0).sum(dim=-1)
+    return lost / (2 * math.log(2))
+
+
+def least_cost(seen: Accepted) -> Float[Tensor, "*b"]:
+    """:func:`min_cllr` read off counts; leading axes are as many separate costs.
+
+    Example:
+        >>> least_cost(accepted(torch.tensor([0.2, 0.6]), torch.tensor([0.6, 0.9]))).item()
+        0.5
+    """
+    if seen.genuine.ndim == 1:
+        return pools(seen).cllr()
+    rows = zip(seen.genuine.flatten(0, -2), seen.impostor.flatten(0, -2), strict=True)
+    costs = [pools(Accepted(seen.threshold, right, wrong)).cllr() for right, wrong in rows]
+    return torch.stack(costs).reshape(seen.genuine.shape[:-1])
 
 
 def calibration_loss(
