@@ -4,8 +4,10 @@ The names stand in the order of the line that a picture takes: data, nets, losse
 embeddings, evaluation, the gallery that answers.
 """
 
-from siamlearn import functional, inspection, plots
+from siamlearn import functional, inspection, plots, report
+from siamlearn.auditing import Audit, Finding, Severity, audit
 from siamlearn.baselines import pca, pca_lda, pixels
+from siamlearn.calibration import Calibration
 from siamlearn.data import protocols
 from siamlearn.data.att_faces import ATTFaces, find_att_faces
 from siamlearn.data.drawn import DrawnFaces
@@ -75,6 +77,7 @@ from siamlearn.nn.losses import (
 )
 from siamlearn.nn.nets import ConvBlock, EmbeddingNet, NetConfig
 from siamlearn.nn.references import Memory, Proxies
+from siamlearn.normalisation import as_norm, s_norm, t_norm, z_norm
 from siamlearn.operating import OperatingPoint
 from siamlearn.train.callbacks import Callback, EarlyStopping
 from siamlearn.train.checkpoint import CheckpointError
@@ -97,9 +100,11 @@ __all__ = [
     "AdaFaceLoss",
     "AngularLoss",
     "ArcFaceLoss",
+    "Audit",
     "Augment",
     "BalancedSampler",
     "BatchHardLoss",
+    "Calibration",
     "Callback",
     "CentreLoss",
     "Checkpoint",
@@ -119,6 +124,7 @@ __all__ = [
     "Embeddings",
     "Evaluate",
     "FastAPLoss",
+    "Finding",
     "Gallery",
     "GeneralisedLiftedLoss",
     "HardNegatives",
@@ -156,6 +162,7 @@ __all__ = [
     "Report",
     "Run",
     "SemiHardTripletLoss",
+    "Severity",
     "SigmoidLoss",
     "SmoothAPLoss",
     "SoftTripleLoss",
@@ -178,6 +185,8 @@ __all__ = [
     "adjacent_triplets",
     "all_pairs",
     "anchor_swap",
+    "as_norm",
+    "audit",
     "cosine",
     "embed",
     "euclidean",
@@ -199,9 +208,13 @@ __all__ = [
     "read_config",
     "read_image",
     "rebuilt_split",
+    "report",
+    "s_norm",
     "signal_to_noise",
     "split_section",
     "squared_euclidean",
+    "t_norm",
     "two_towers",
     "write_config",
+    "z_norm",
 ]

@@ -1,0 +1,66 @@
+"""The numbers of a report as a table for pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from siamlearn.estimates import Estimate
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from siamlearn.reports import Report
+
+__all__ = ["frame"]
+
+
+def frame(report: Report) -> DataFrame:
+    """A row for each system, the report's own first; a column for each number and interval end.
+
+    An estimate ``auc`` has the columns ``auc``, ``auc_low`` and ``auc_high``; the FNMR at an FMR
+    of 0.01 has ``fnmr_at_0.01`` and so on, NaN where the pairs are too few to tell. Frames of
+    several reports may be put below each other with ``pandas.concat``: each row says its protocol.
+
+    Raises:
+        ModuleNotFoundError: pandas is not installed; the message has the pip command.
+
+    Example:
+        >>> import siamlearn as sl
+        >>> table = frame(sl.evaluate(sl.pixels(sl.DrawnFaces(3, 4)), name="net"))
+        >>> list(table.index)[:2], bool((table.auc_low <= table.auc).all())
+        (['net', 'pixels'], True)
+    """
+    try:
+        from pandas import DataFrame
+    except ModuleNotFoundError as missing:
+        msg = 'a frame needs pandas; install it with: pip install "siamlearn[frames]"'
+        raise ModuleNotFoundError(msg, name="pandas") from missing
+    systems = (report, *report.baselines)
+    rows = [dict(_numbers(system)) for system in systems]
+    index = [system.name for system in systems]
+    table: DataFrame = DataFrame(rows, index=index).rename_axis("system")
+    return table
+
+
+def _numbers(report: Report) -> Iterator[tuple[str, Any]]:
+    """Names and values of one row."""
+    yield "protocol", report.protocol.name
+    yield "digest", report.protocol.digest
+    for each in fields(report):
+        value = getattr(report, each.name)
+        if isinstance(value, dict):
+            for key, rate in value.items():
+                yield from _ends(f"{each.name}_{key:g}", rate)
+        elif isinstance(value, Estimate):
+            yield from _ends(each.name, value)
+        elif isinstance(value, int | float):
+            yield each.name, value
+
+
+def _ends(name: str, value: Estimate | None) -> Iterator[tuple[str, float]]:
+    known = Estimate(float("nan")) if value is None else value
+    yield name, float(known)
+    yield f"{name}_low", known.low
+    yield f"{name}_high", known.high
