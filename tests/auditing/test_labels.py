@@ -74,7 +74,7 @@ def test_people_with_two_pictures_are_left_out():
 def test_pictures_alone_give_a_note_only(att_faces_root):
     faces = sl.ATTFaces(att_faces_root).only([f"s{number}" for number in range(32, 41)])
     labels = faces.labels.clone()
-    labels[3] = labels[-1]
+    labels[0] = labels[45]
     wrong = sl.ImageSet(faces.pixels, labels, identities=faces.identities, names=faces.names)
 
     audit = sl.audit(images=wrong)
@@ -82,4 +82,4 @@ def test_pictures_alone_give_a_note_only(att_faces_root):
     assert sl.audit(images=faces).findings == ()
     assert audit.clean
     assert audit.kinds == ("suspected-labels",)
-    assert audit.findings[0].examples == ("s32/4.pgm (s40; s32?)",)
+    assert audit.findings[0].examples == ("s32/1.pgm (s36; s32?)",)

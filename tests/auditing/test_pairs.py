@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 from torch.utils.data import Sampler
 
 import siamlearn as sl
-from siamlearn.auditing.pairs import paired
+from siamlearn.auditing.pairs import paired, pairs_of
 from siamlearn.auditing.parts import part_of
 
 FACES = sl.DrawnFaces(6, 3, size=(28, 23))
 
 
-def found(kind, **kwargs):
-    return [finding for finding in sl.audit(train=FACES, **kwargs) if finding.kind == kind]
+def found(kind, train_pairs):
+    given = paired(part_of("train", FACES), train_pairs)
+    return [finding for finding in pairs_of(given) if finding.kind == kind]
 
 
 class Halves(Sampler):
@@ -37,7 +38,7 @@ pairs = st.lists(st.tuples(st.integers(0, 17), st.integers(0, 17)), min_size=1, 
 def test_pictures_paired_with_themselves_are_counted(drawn):
     own = [left for left, right in drawn if left == right]
 
-    selves = found("self-pairs", train_pairs=drawn)
+    selves = found("self-pairs", drawn)
 
     assert [finding.count for finding in selves] == [len(own)] * (len(own) > 0)
     for finding in selves:
@@ -50,9 +51,9 @@ def test_people_who_are_in_no_pair_are_named(drawn):
     shown = {index // 3 for pair in drawn for index in pair}
     missing = tuple(f"s{person + 1}" for person in range(6) if person not in shown)
 
-    assert [finding.examples for finding in found("people-never-paired", train_pairs=drawn)] == [
-        missing
-    ] * (len(missing) > 0)
+    assert [finding.examples for finding in found("people-never-paired", drawn)] == [missing] * (
+        len(missing) > 0
+    )
 
 
 def test_pairs_may_be_indices_names_arrays_tensors_listed_or_batches():

@@ -191,7 +191,7 @@ def passed_over(
     for role, found in suspects.items():
         if found is None:
             what = "pixels" if parts[role].embeddings is None else "embeddings"
-            yield f"labels of {role}: it takes people with 3 pictures each, whom {what} tell apart"
+            yield f"labels of {role}: {what} confuse too many people, or too few have 3 pictures"
 
 
 def listed(counts: Iterable[tuple[str, int]]) -> str:
