@@ -15,6 +15,7 @@ from siamlearn.estimates import Estimate
 from siamlearn.evaluation import differences, evaluate
 from siamlearn.functional.distances import cosine
 from siamlearn.functional.verification import threshold_at_fmr
+from siamlearn.known import known
 from siamlearn.operating import OperatingPoint
 
 
@@ -335,3 +336,41 @@ def test_a_report_is_saved_as_strict_json(tmp_path):
 def test_what_cannot_be_evaluated_is_refused_in_words(arguments, message):
     with pytest.raises(TypeError, match=message):
         evaluate(**{"embeddings": scattered(), **arguments})
+
+
+def test_people_whom_the_net_was_trained_on_are_counted_and_told():
+    people = replace(scattered(), trained_on=known(["s0", "s3", "somebody else"]))
+
+    report = evaluate(people)
+
+    assert report.trained_on == 2
+    assert "trained on 2 of the 6 people" in str(report)
+    assert "trained on" not in str(evaluate(scattered()))
+
+
+def test_what_the_audit_found_is_told_in_the_report():
+    test = pictures()
+    leaked = evaluate(embed(nn.Flatten(), test), train=test)
+
+    assert "people-in-train-and-test" in leaked.audit.kinds
+    assert "! the audit found people-in-train-and-test" in str(leaked)
+    assert evaluate(embed(nn.Flatten(), test), audit=False).audit is None
+
+
+def test_without_resamples_there_are_values_and_no_intervals():
+    asked = scattered()
+    report, bare = evaluate(asked), evaluate(asked, resamples=0)
+
+    assert report.auc.known
+    assert not bare.auc.known
+    assert bare.auc == report.auc
+    assert bare.to_dict()["auc"]["low"] is None
+    assert "[" not in "".join(str(bare).splitlines()[3:-1])
+
+
+def test_a_wider_level_gives_wider_intervals():
+    narrow, wide = (evaluate(scattered(), level=level) for level in (0.8, 0.99))
+
+    for one, other in ((narrow.auc, wide.auc), (narrow.rank1, wide.rank1)):
+        assert other.low <= one.low <= one <= one.high <= other.high
+        assert other.high - other.low > one.high - one.low

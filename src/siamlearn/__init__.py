@@ -6,7 +6,7 @@ embeddings, evaluation, the gallery that answers.
 
 from siamlearn import functional, inspection, plots, report
 from siamlearn.auditing import Audit, Finding, Severity, audit
-from siamlearn.baselines import pca, pca_lda, pixels
+from siamlearn.baselines import pca, pca_lda, pixels, untrained
 from siamlearn.calibration import Calibration
 from siamlearn.data import protocols
 from siamlearn.data.att_faces import ATTFaces, find_att_faces
@@ -17,7 +17,8 @@ from siamlearn.data.pairing import HardNegatives, ListedPairs, RandomNegatives, 
 from siamlearn.data.samplers import BalancedSampler, PairSampler, TripletSampler
 from siamlearn.data.transforms import Augment
 from siamlearn.embeddings import Embeddings, embed
-from siamlearn.evaluation import Report, evaluate
+from siamlearn.estimates import Estimate
+from siamlearn.evaluation import differences, evaluate
 from siamlearn.fitting import Run, fit
 from siamlearn.functional.distances import cosine, euclidean, signal_to_noise, squared_euclidean
 from siamlearn.functional.pairings import (
@@ -79,6 +80,7 @@ from siamlearn.nn.nets import ConvBlock, EmbeddingNet, NetConfig
 from siamlearn.nn.references import Memory, Proxies
 from siamlearn.normalisation import as_norm, s_norm, t_norm, z_norm
 from siamlearn.operating import OperatingPoint
+from siamlearn.reports import Difference, Report
 from siamlearn.train.callbacks import Callback, EarlyStopping
 from siamlearn.train.checkpoint import CheckpointError
 from siamlearn.train.evaluating import Evaluate, Plots
@@ -117,11 +119,13 @@ __all__ = [
     "CosFaceLoss",
     "CurricularFaceLoss",
     "DecoupledLoss",
+    "Difference",
     "DrawnFaces",
     "EarlyStopping",
     "EmbeddingNet",
     "EmbeddingNorm",
     "Embeddings",
+    "Estimate",
     "Evaluate",
     "FastAPLoss",
     "Finding",
@@ -188,6 +192,7 @@ __all__ = [
     "as_norm",
     "audit",
     "cosine",
+    "differences",
     "embed",
     "euclidean",
     "evaluate",
@@ -215,6 +220,7 @@ __all__ = [
     "squared_euclidean",
     "t_norm",
     "two_towers",
+    "untrained",
     "write_config",
     "z_norm",
 ]

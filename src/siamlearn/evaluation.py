@@ -8,6 +8,7 @@ from functools import partial
 
 from torch import Tensor
 
+from siamlearn.auditing import audit as audited
 from siamlearn.baselines import pca, pca_lda, pixels, untrained
 from siamlearn.comparison import Protocol
 from siamlearn.data.images import ImageSet
@@ -36,6 +37,7 @@ def evaluate(
     gallery: Embeddings | None = None,
     train: ImageSet | None = None,
     baselines: bool = True,
+    audit: bool = True,
     fmrs: Sequence[float] = (0.1, 0.01, 0.001),
     fpirs: Sequence[float] = (0.1, 0.01),
     resamples: int = 1000,
@@ -62,6 +64,8 @@ def evaluate(
             there is one), without their labels.
         baselines: whether to report pixels, PCA and an untrained net too; needs the pictures in
             ``embeddings``.
+        audit: whether to look for what makes such numbers wrong, such as copies of pictures: see
+            :func:`siamlearn.audit`.
         fmrs: false match rates at which the false non-match rate is reported.
         fpirs: false positive identification rates at which the false negative one is reported.
         resamples: how often people are drawn anew for the intervals; 0 for no intervals.
@@ -101,6 +105,10 @@ def evaluate(
     asked = Asked(points, tuple(fmrs), tuple(fpirs), resamples, level, seed, progress)
     compared = Protocol.of(embeddings, gallery, protocol)
     report = measure(embeddings, gallery, asked, protocol=compared, name=name)
+    if audit:
+        seen = points[0] if points else None
+        found = audited(embeddings, train=train, gallery=gallery, point=seen)
+        report = replace(report, audit=found)
     if not baselines or embeddings.images is None:
         return report
     if gallery is not None and gallery.images is None:

@@ -21,6 +21,7 @@ from siamlearn.functional.accepted import Accepted, accepted
 from siamlearn.functional.intervals import Trials, interval
 from siamlearn.functional.resampling import Cells, Tally, draws, groups, weighted_mean
 from siamlearn.functional.verification import resolves
+from siamlearn.known import known_by
 from siamlearn.operating import OperatingPoint
 from siamlearn.reports import AtPoint, Report
 from siamlearn.search import Found, search
@@ -63,16 +64,16 @@ class People:
     def estimate(
         self,
         value: Tensor | float,
-        resampled: Tensor,
+        resampled: Callable[[], Tensor],
         trials: float = torch.inf,
         bounds: tuple[float, float] = (0.0, 1.0),
     ) -> Estimate:
         """A number with its interval; without one where nobody was drawn."""
         value = float(value)
-        if not len(resampled) or value != value:
+        if not len(self.weights) or math.isnan(value):
             return Estimate(value, level=self.level)
         low, high = interval(
-            value, resampled, units=self.units, trials=trials, bounds=bounds, level=self.level
+            value, resampled(), units=self.units, trials=trials, bounds=bounds, level=self.level
         )
         return Estimate(value, low.item(), high.item(), self.level)
 
@@ -103,6 +104,7 @@ def measure(
         eer_threshold=seen.eer()[1].item(),
         best_threshold=seen.best()[1].item(),
         without_answer=found.unanswerable,
+        trained_on=len(known_by(probes.trained_on, names)),
         accepted=seen,
         cells=cells,
         found=found,
@@ -158,7 +160,7 @@ def verified(seen: Accepted, drawn: Accepted, people: People, asked: Asked) -> d
 
     def estimate(statistic: Statistic, trials: float, low: float = 0.0) -> Estimate:
         high = torch.inf if low < 0 else 1.0
-        return people.estimate(statistic(seen), statistic(drawn), trials, (low, high))
+        return people.estimate(statistic(seen), lambda: statistic(drawn), trials, (low, high))
 
     def fnmr_at(fmr: float) -> Estimate | None:
         if not resolves(fmr, seen.pairs[1]):
@@ -194,8 +196,11 @@ def identified(found: Found, people: People, asked: Asked) -> dict[str, Any]:
     def mean(values: Float[Tensor, " q"]) -> Estimate:
         if not found.answerable.any():
             return Estimate(torch.nan, level=people.level)
-        drawn = weighted_mean(values, people.probes, people.weights, found.answerable)
-        return people.estimate(found.mean(values.double()), drawn, people.trials.genuine)
+        return people.estimate(
+            found.mean(values.double()),
+            lambda: weighted_mean(values, people.probes, people.weights, found.answerable),
+            people.trials.genuine,
+        )
 
     return {
         "cmc": tuple(mean(found.hit_at(k)) for k in range(1, LONGEST + 1)),
@@ -230,12 +235,13 @@ def searched(
         by_unit(mated, found.answerable),
         by_unit(found.wrong, torch.ones_like(found.answerable)),
     )
-    return {
-        fpir: people.estimate(seen.fnmr_at(fpir), drawn.fnmr_at(fpir), people.trials.genuine)
-        if resolves(fpir, seen.pairs[1])
-        else None
-        for fpir in fpirs
-    }
+
+    def estimate(fpir: float) -> Estimate:
+        return people.estimate(
+            seen.fnmr_at(fpir), lambda: drawn.fnmr_at(fpir), people.trials.genuine
+        )
+
+    return {f: estimate(f) if resolves(f, seen.pairs[1]) else None for f in fpirs}
 
 
 def grid(
@@ -261,5 +267,5 @@ def grid(
         last = len(every) - 1
         every = every[torch.cat([*places, torch.tensor([0, last])]).clamp(max=last)]
     both = torch.cat([every, torch.tensor(at, dtype=torch.float64)])
-    thresholds: Tensor = torch.unique(both)  # type: ignore[no-untyped-call]
+    thresholds: Tensor = torch.unique(both)
     return thresholds

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, final
 
+from siamlearn.auditing import Audit
 from siamlearn.comparison import Protocol
 from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
@@ -130,11 +131,14 @@ class Report:
         reciprocal_rank: mean of 1 / rank of the first right picture.
         fnir_at: for each FPIR, how often somebody in the gallery is missed or taken for somebody
             else; None where the pictures are too few to tell.
+        trained_on: people among them that the net says it was trained on: of these its numbers
+            say nothing about new people.
         without_answer: pictures left out of all that is asked of a ranking: no other picture
             shows that identity.
         points: the rates at operating points that were fitted on other people.
         baselines: reports of simpler systems on the same pictures.
         differences: this system against each baseline, on the same people drawn anew.
+        audit: what was found that makes such numbers wrong; None where nobody looked.
         accepted: how many pairs are accepted at each threshold.
         cells: the same by people, from which the intervals are made.
         found: what each picture found among the others.
@@ -166,6 +170,7 @@ class Report:
     reciprocal_rank: Estimate
     fnir_at: dict[float, Estimate | None]
     without_answer: int
+    trained_on: int
     accepted: Accepted = field(repr=False)
     cells: Cells = field(repr=False)
     found: Found = field(repr=False)
@@ -174,6 +179,7 @@ class Report:
     points: tuple[AtPoint, ...] = ()
     baselines: tuple[Report, ...] = ()
     differences: tuple[Difference, ...] = ()
+    audit: Audit | None = None
 
     @property
     def point(self) -> OperatingPoint | None:
@@ -219,7 +225,7 @@ class Report:
 def plain(value: Any) -> Any:
     """The same as what JSON knows."""
     match value:
-        case Report() | AtPoint() | Difference() | Estimate():
+        case Report() | AtPoint() | Difference() | Estimate() | Audit():
             return value.to_dict()
         case Protocol():
             return {"name": value.name, "digest": value.digest}

@@ -70,7 +70,7 @@ def table(report: Report) -> list[str]:
 def notes(report: Report) -> list[str]:
     """What one has to know to read the table."""
     lines = [str(each) for each in report.points]
-    lines += [str(each) for each in report.differences]
+    lines += [str(each) for each in report.differences if each.what == "AUC"]
     lines.append(
         f"* at threshold {report.best_threshold:.4g}, the best for these very pairs: an upper "
         f"bound ({report.accuracy:.2%} of all pairs told right)"
@@ -83,6 +83,14 @@ def notes(report: Report) -> list[str]:
             f"? {report.impostor:,} impostor pairs and {report.pictures:,} pictures are too few "
             f"to tell (rule of three)"
         )
+    if report.trained_on:
+        lines.append(
+            f"! the net was trained on {report.trained_on:,} of the {report.people:,} people: this "
+            f"says nothing about new ones"
+        )
+    if report.audit is not None and report.audit.findings:
+        kinds = ", ".join(dict.fromkeys(finding.kind for finding in report.audit))
+        lines.append(f"! the audit found {kinds}: print(report.audit)")
     if report.without_answer:
         lines.append(
             f"ranks leave out {report.without_answer:,} pictures whose identity is on no other"

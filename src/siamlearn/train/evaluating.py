@@ -51,7 +51,7 @@ class Evaluate(Callback):
     def on_epoch_end(self, trainer: Trainer) -> None:
         if due(trainer, self.every):
             found = embed(trainer.net, self.images, distance=self.distance, progress=False)
-            report = evaluate(found, baselines=False, resamples=0, progress=False)
+            report = evaluate(found, baselines=False, audit=False, resamples=0, progress=False)
             values = {"auc": report.auc, "eer": report.eer, "rank1": report.rank1}
             trainer.log[-1].update({name: float(value) for name, value in values.items()})
 
@@ -103,7 +103,7 @@ class Plots(Callback):
         if not due(trainer, self.every):
             return
         found = embed(trainer.net, self.images, distance=self.distance, progress=False)
-        report = evaluate(found, baselines=False, progress=False)
+        report = evaluate(found, baselines=False, audit=False, progress=False)
         figures: dict[str, Figure | Axes] = {
             "loss": plots.training_curves(trainer.log),
             "embeddings": plots.embedding_maps(found),
