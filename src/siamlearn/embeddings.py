@@ -38,6 +38,8 @@ class Embeddings:
         distance: how far apart two embeddings are.
         sessions: when or by which camera each picture was taken, where that matters: two
             pictures of one identity from the same session are then never compared.
+        trained_on: SHA-256 of the name of each identity that the net was trained on, as far as
+            it knows: on those no threshold is chosen.
 
     Raises:
         ValueError: the lengths do not agree, or an embedding is not finite.
@@ -55,6 +57,7 @@ class Embeddings:
     images: ImageSet | None = None
     distance: Distance = euclidean
     sessions: tuple[str, ...] | None = None
+    trained_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != 2:
@@ -182,7 +185,13 @@ def embed(
     with embedding(net, device) as run:
         parts = [run(taken.pixels[start : start + batch]) for start in bar]
     return Embeddings(
-        torch.cat(parts), images.labels, images.identities, images.names, images, distance
+        torch.cat(parts),
+        images.labels,
+        images.identities,
+        images.names,
+        images,
+        distance,
+        trained_on=tuple(getattr(net, "trained_on", ())),
     )
 
 

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any, Self, final, overload
 
-import torch
 from torch import Tensor
 
-from siamlearn.comparison import compare
+from siamlearn.calibration import Calibration
+from siamlearn.choosing import Aim, aim
+from siamlearn.comparison import Protocol
 from siamlearn.embeddings import Embeddings
+from siamlearn.estimates import Estimate
+from siamlearn.evidence import Counts, among, thinned
 from siamlearn.functional import distances
+from siamlearn.functional.accepted import accepted
 from siamlearn.functional.pairs import Distance
-from siamlearn.functional.verification import threshold_at_fmr
+from siamlearn.known import known, known_by
+from siamlearn.left_out import Pairs, chosen_without, pairs_of, rates
+from siamlearn.resemblance import Resemblance
 
 __all__ = ["OperatingPoint"]
 
-FORMAT = 1
-GROUPS = 10  # of people, for leaving some out
+FORMAT = 2  # 1 had neither intervals nor predictions, and is read as well
 
 
 @final
@@ -37,14 +40,22 @@ class OperatingPoint:
     Args:
         name: what it is called in reports.
         threshold: the largest distance that is accepted.
-        fmr: the false match rate that was asked for.
-        seen_fmr: the false match rate on the pairs that it was chosen on.
+        fmr: the false match rate that was asked for; None where something else was.
+        seen_fmr: the false match rate on the pairs that it was chosen on, with its interval.
         seen_fnmr: the false non-match rate on those pairs; None where none was genuine.
         people: SHA-256 of the name of each identity that it was chosen on.
         pictures: how many pictures it was chosen on.
         genuine: how many genuine pairs.
         impostor: how many impostor pairs.
         distance: how far apart two embeddings are.
+        expected_fmr: the false match rate to expect of other people, with the interval in which
+            it lies: that of people who were left out in turn. None where nobody could be.
+        expected_fnmr: the same of the false non-match rate.
+        digest: SHA-256 of exactly which pictures of whom it was chosen on.
+        calibration: what probability of one person a distance stands for.
+        resemblance: how often a picture passes as another person; see ``predicted``.
+        seen_pairs: some distances, each with how many genuine and how many impostor pairs it was
+            chosen on lie at or below it.
 
     Example:
         >>> point = OperatingPoint("by hand", 0.5, 0.01, 0.01, None, (), 0, 0, 0)
@@ -54,7 +65,7 @@ class OperatingPoint:
 
     name: str
     threshold: float
-    fmr: float
+    fmr: float | None
     seen_fmr: float
     seen_fnmr: float | None
     people: tuple[str, ...]
@@ -62,33 +73,59 @@ class OperatingPoint:
     genuine: int
     impostor: int
     distance: Distance = distances.euclidean
+    expected_fmr: Estimate | None = None
+    expected_fnmr: Estimate | None = None
+    digest: str = ""
+    calibration: Calibration | None = None
+    resemblance: Resemblance | None = None
+    seen_pairs: Counts = ()
 
     @classmethod
     def fit(
         cls,
         embeddings: Embeddings,
         *,
-        fmr: float = 1e-2,
+        fmr: float | None = None,
+        fpir: float | None = None,
+        gallery: int | None = None,
+        precision: float | None = None,
+        f_beta: float | None = None,
+        prior: float | None = None,
+        eer: bool = False,
+        balanced: bool = False,
         name: str | None = None,
         cross_validated: bool = True,
     ) -> Self:
         """Choose the largest threshold at which at most a share ``fmr`` of strangers will pass.
 
-        The threshold that just keeps the rate on few people lets too many others pass: one pair
-        of people who look alike is missing among them, or decides alone. So it is made smaller
-        by a factor that is learned by leaving people out: all people, in ten groups if there are
-        more, are left out two at a time, a threshold is chosen without them, and the factor is
-        the largest with which those who were left out pass at the asked rate.
+        Or choose it for another aim; an FMR of 0.01 is asked for if none is named.
+
+        A threshold that just keeps a rate on few people lets too many others pass. So people are
+        left out in turn, and it is made stricter until those who were left out pass at the asked
+        rate: see :func:`~siamlearn.left_out.chosen_without`. On average over the people that it
+        might have been chosen on, the rate of others then is what was asked; ``expected_fmr``
+        says how far from it these very people may be.
 
         Args:
-            embeddings: of people on whom nothing will be reported, all compared with each other.
-            fmr: the false match rate that is accepted, above 0 and below 1.
+            embeddings: of people on whom nothing will be reported, nor the net was trained; all
+                are compared with each other.
+            fmr: the false match rate that is accepted.
+            fpir: the share of strangers that may be taken for one of the people in a gallery.
+            gallery: how many people that gallery holds, with about as many pictures each as here.
+            precision: the least share of genuine pairs among those accepted.
+            f_beta: make the harmonic mean of precision and recall the largest, recall this many
+                times as important.
+            prior: for these two: the share of genuine pairs where the point is used; 0.5 if left
+                out. At a door where one in a thousand is who they say it is 0.001.
+            eer: take the threshold at which FMR and FNMR are equal.
+            balanced: take the threshold at which their mean is the smallest.
             name: what to call the point; "FMR 1 %" and the like if left out.
             cross_validated: False takes the threshold that keeps the rate on these very people.
                 With three people or fewer there is no other.
 
         Raises:
-            ValueError: the impostor pairs are too few for such a low rate.
+            ValueError: the pairs are too few for such an aim, the net was trained on some of the
+                people, or more than one aim is named.
 
         Example:
             >>> import torch
@@ -99,40 +136,43 @@ class OperatingPoint:
             ...     ("1.png", "2.png", "3.png", "4.png"),
             ... )
             >>> point = OperatingPoint.fit(line, fmr=0.75)  # impostors at 4, 5, 6 and 7
-            >>> point.threshold, point.seen_fmr, point.accepts(2.0)
+            >>> point.threshold, float(point.seen_fmr), point.accepts(2.0)
             (6.5, 0.75, True)
         """
-        if not isinstance(embeddings, Embeddings):
-            msg = (
-                "a threshold is chosen on Embeddings, such as sl.embed(net, images), got "
-                f"{type(embeddings).__name__}"
-            )
-            raise TypeError(msg)
-        if not 0 < fmr < 1:
-            msg = f"fmr must be above 0 and below 1, got {fmr}; 0.01 accepts 1 impostor in 100"
-            raise ValueError(msg)
-        found = compare(embeddings)
-        if len(found.impostor) == 0:
-            msg = (
-                f"a threshold is chosen on pictures of at least two people, got "
-                f"{len(embeddings.people)}; hold out more identities"
-            )
-            raise ValueError(msg)
-        # In float64 there is always room between two distances for a threshold.
-        threshold = float(threshold_at_fmr(found.impostor.double(), fmr))
-        if cross_validated and threshold > 0:
-            threshold *= left_out_factor(embeddings, fmr)
-        return cls(
-            name=f"FMR {100 * fmr:.3g} %" if name is None else name,
-            threshold=threshold,
+        wanted = aim(
             fmr=fmr,
-            seen_fmr=share(found.impostor.double() <= threshold),
-            seen_fnmr=share(found.genuine.double() > threshold) if len(found.genuine) else None,
-            people=tuple(sorted(hashed(name) for name in embeddings.people)),
+            fpir=fpir,
+            gallery=gallery,
+            precision=precision,
+            f_beta=f_beta,
+            prior=prior,
+            eer=eer,
+            balanced=balanced,
+        )
+        require_people(embeddings)
+        pairs = pairs_of(embeddings)
+        require_pairs(pairs, wanted, embeddings)
+        compared = pairs.with_people() if wanted.people else pairs
+        wanted.check(accepted(compared.genuine, compared.impostor))
+        rule = chosen_without(compared, wanted, stricter=cross_validated)
+        found = len(pairs.genuine) > 0
+        return cls(
+            name=wanted.name if name is None else name,
+            threshold=rule.threshold,
+            fmr=wanted.fmr,
+            people=known(embeddings.people),
             pictures=len(embeddings),
-            genuine=len(found.genuine),
-            impostor=len(found.impostor),
+            genuine=len(pairs.genuine),
+            impostor=len(pairs.impostor),
             distance=embeddings.distance,
+            digest=Protocol.of(embeddings).digest,
+            calibration=Calibration.from_distances(
+                pairs.genuine, pairs.impostor, people=embeddings.people
+            )
+            if found
+            else None,
+            seen_pairs=thinned(accepted(pairs.genuine, pairs.impostor)),
+            **rates(pairs, rule, pictures=len(embeddings)),
         )
 
     def __str__(self) -> str:
@@ -146,6 +186,49 @@ class OperatingPoint:
         """Whether two pictures so far apart pass as one person; elementwise for a tensor."""
         # In float64 on both sides: the same pair must not pass here and fail there.
         return (distance.double() if isinstance(distance, Tensor) else distance) <= self.threshold
+
+    def predicted(self, *, gallery: int) -> Estimate:
+        """The FPIR to expect: how many strangers are taken for one of so many people.
+
+        With about as many pictures of each as the people had whom the point was chosen on. What
+        is assumed, and how well it was borne out: ``docs/howto/threshold.md``.
+
+        Raises:
+            ValueError: the point was chosen on too few people for such a gallery.
+
+        Example:
+            >>> from siamlearn.data.drawn import DrawnFaces
+            >>> from siamlearn.baselines import pixels
+            >>> point = OperatingPoint.fit(pixels(DrawnFaces(12, 4, size=(28, 23))))
+            >>> 0 < point.predicted(gallery=10) < point.predicted(gallery=100) < 1
+            True
+        """
+        if self.resemblance is None:
+            msg = (
+                f"an FPIR is predicted from people who were left out, but {self.name!r} was chosen "
+                f"on {len(self.people)} people, too few for that, or by an older siamlearn; fit "
+                f"it on four or more"
+            )
+            raise ValueError(msg)
+        return self.resemblance.fpir(gallery)
+
+    def why(self, distance: float, *, prior: float = 0.5) -> str:
+        """What a distance means, in a sentence: among which pairs it lies, and how likely it is.
+
+        Example:
+            >>> counts = (0.2, 1, 0), (0.5, 3, 1), (0.9, 4, 50)
+            >>> OperatingPoint(
+            ...     "by hand", 0.5, 0.01, 0.02, 0.25, ("0", "1"), 8, 4, 50, seen_pairs=counts
+            ... ).why(0.2)
+            'distance 0.2 is nearer than all of 50 impostor pairs and farther than 25 % of 4 ...'
+        """
+        if not self.seen_pairs:
+            return f"of distance {distance:.4g} nothing is known but the threshold"
+        text = among(distance, self.seen_pairs, people=len(self.people))
+        if self.calibration is None:
+            return text
+        odds = "at even odds" if prior == 0.5 else f"at a prior of {prior:g}"
+        return f"{text}; P(same) = {self.calibration.probability(distance, prior):.3g} {odds}"
 
     def seen(self, names: Iterable[str]) -> tuple[str, ...]:
         """Those of these identities that the threshold was chosen on.
@@ -161,14 +244,13 @@ class OperatingPoint:
             >>> OperatingPoint.fit(line, fmr=0.75).seen(["bob", "carl"])
             ('bob',)
         """
-        people = frozenset(self.people)
-        return tuple(name for name in names if hashed(name) in people)
+        return known_by(self.people, names)
 
     def to_dict(self) -> dict[str, Any]:
         """This point as plain numbers, lists and dictionaries, ready for JSON."""
-        values = {k: v for k, v in vars(self).items() if k != "distance"}
+        values = {k: plain(v) for k, v in vars(self).items() if k != "distance"}
         name = getattr(self.distance, "__name__", type(self.distance).__name__)
-        return {"format": FORMAT, **values, "people": list(self.people), "distance": name}
+        return {"format": FORMAT, **values, "distance": name}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], *, distance: Distance | None = None) -> Self:
@@ -182,8 +264,11 @@ class OperatingPoint:
             ValueError: something is missing, of a newer format, or the distance is not known.
         """
         values = dict(values)
-        if (written := values.pop("format", None)) != FORMAT:
-            msg = f"an operating point must be of format {FORMAT}, got {written}; update siamlearn"
+        if (written := values.pop("format", None)) not in range(1, FORMAT + 1):
+            msg = (
+                f"an operating point must be of format 1 to {FORMAT}, got {written}; "
+                f"update siamlearn"
+            )
             raise ValueError(msg)
         name = values.pop("distance", None)
         if distance is None and name in distances.__all__:
@@ -195,7 +280,7 @@ class OperatingPoint:
             )
             raise ValueError(msg)
         try:
-            point = cls(**{**values, "people": tuple(values["people"]), "distance": distance})
+            point = cls(**{**read(values), "people": tuple(values["people"]), "distance": distance})
         except (KeyError, TypeError) as error:
             msg = f"this describes no whole operating point: {error}"
             raise ValueError(msg) from error
@@ -222,42 +307,58 @@ class OperatingPoint:
         return cls.from_dict(values, distance=distance)
 
 
-def left_out_factor(embeddings: Embeddings, fmr: float) -> float:
-    """By which factor a threshold has to shrink for people it was not chosen on; at most 1."""
-    groups = min(GROUPS, len(embeddings.people))
-    turn = {name: number % groups for number, name in enumerate(embeddings.people)}
-    of_group = torch.tensor([turn.get(name, 0) for name in embeddings.identities])
-    parts = [
-        embeddings.subset((of_group[embeddings.labels] == number).nonzero()[:, 0].tolist())
-        for number in range(groups)
-    ]
-    impostor = {
-        (one, other): compare(parts[one], None if one == other else parts[other]).impostor.double()
-        for one, other in combinations_with_replacement(range(groups), 2)
+def require_people(embeddings: object) -> None:
+    if not isinstance(embeddings, Embeddings):
+        msg = (
+            "a threshold is chosen on Embeddings, such as sl.embed(net, images), got "
+            f"{type(embeddings).__name__}"
+        )
+        raise TypeError(msg)
+    if len(embeddings.people) < 2:
+        msg = (
+            f"a threshold is chosen on pictures of at least two people, got "
+            f"{len(embeddings.people)}; hold out more identities"
+        )
+        raise ValueError(msg)
+    trained = known_by(embeddings.trained_on, embeddings.people)
+    if trained:
+        shown = ", ".join(trained[:5]) + (", …" if len(trained) > 5 else "")
+        msg = (
+            f"a threshold must be chosen on people whom the net was not trained on, as distances "
+            f"between those are too good, but {len(trained)} of these {len(embeddings.people)} "
+            f"({shown}) it was; hold out some with images.split_identities() and train on the rest"
+        )
+        raise ValueError(msg)
+
+
+def require_pairs(pairs: Pairs, wanted: Aim, embeddings: Embeddings) -> None:
+    if wanted.genuine and not len(pairs.genuine):
+        msg = (
+            f"{wanted.name} is chosen on genuine pairs, too, but none of {embeddings} shows one "
+            f"person with another; add pictures, or choose for fmr="
+        )
+        raise ValueError(msg)
+
+
+def plain(value: Any) -> Any:
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if isinstance(value, tuple):
+        return [plain(part) for part in value]
+    return value
+
+
+def read(values: dict[str, Any]) -> dict[str, Any]:
+    """What ``plain`` made of a point's fields, made back into them."""
+    made: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "calibration": Calibration.from_dict,
+        "resemblance": Resemblance.from_dict,
     }
-    relative = []
-    for pair, left_out in impostor.items():
-        others = [found for who, found in impostor.items() if not {*who} & {*pair}]
-        rest = torch.cat([*others, left_out[:0]])
-        if len(rest):
-            # Constant scores have no threshold, and then there is nothing to shrink.
-            relative.append(left_out / lowest(rest, fmr).clamp(min=torch.finfo(rest.dtype).tiny))
-    factors = torch.cat([*relative, torch.ones(0)])
-    return min(1.0, float(lowest(factors, fmr))) if len(factors) else 1.0
-
-
-def lowest(values: Tensor, share: float) -> Tensor:
-    """A threshold at or below which at most this share of the values lies; between two of them."""
-    ordered = values.sort().values
-    following = ordered[min(int(share * len(values) + 1e-9), len(values) - 1)]
-    # Values that are equal are accepted together, or not at all.
-    last = int(torch.searchsorted(ordered, following))
-    return following * (1 - 1e-6) if last == 0 else (ordered[last - 1] + following) / 2
-
-
-def hashed(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
-
-
-def share(chosen: Tensor) -> float:
-    return chosen.double().mean().item()
+    for rate in ("seen_fmr", "seen_fnmr", "expected_fmr", "expected_fnmr"):
+        made[rate] = Estimate.from_dict
+    found = dict(values)
+    for name, make in made.items():
+        if isinstance(found.get(name), dict):
+            found[name] = make(found[name])
+    found["seen_pairs"] = tuple(tuple(row) for row in found.get("seen_pairs", ()))
+    return found

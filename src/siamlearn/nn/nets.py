@@ -257,6 +257,9 @@ class EmbeddingNet(nn.Module):
     Takes pictures (n, channels, height, width) as bytes, or as floats from 0 to 1, and gives
     embeddings (n, d). Pictures of another height and width than ``config.input`` are resized.
 
+    ``trained_on`` is SHA-256 of the name of each identity that it was trained on, as far as
+    ``Trainer`` knew: it is saved along, and on those no threshold is chosen.
+
     Args:
         config: what the net looks like.
 
@@ -269,6 +272,7 @@ class EmbeddingNet(nn.Module):
     def __init__(self, config: NetConfig) -> None:
         super().__init__()
         self.config = config
+        self.trained_on: tuple[str, ...] = ()
         widths = [config.input[0], *(block.channels for block in config.blocks)]
         self.blocks = nn.Sequential(
             *(block.build(width) for block, width in zip(config.blocks, widths, strict=False)),
@@ -317,17 +321,14 @@ class EmbeddingNet(nn.Module):
     def _prepared(self, images: Tensor) -> Tensor:
         if not images.is_floating_point():
             images = images.float() / 255
-        size = self.config.input[1:]
-        if images.shape[2:] != size:
-            images = F.interpolate(images, size, mode="bilinear", antialias=True)
-        return images
+        if images.shape[2:] == (size := self.config.input[1:]):
+            return images
+        return F.interpolate(images, size, mode="bilinear", antialias=True)
 
     def _learned(self, images: Tensor) -> Tensor:
         if self.config.standardize:
             images = standardized(images)
-        parts = [self.blocks(images)]
-        if self.thumbnail is not None:
-            parts.append(self.thumbnail(images))
+        parts = [part(images) for part in (self.blocks, self.thumbnail) if part is not None]
         if self.config.unit_length:
             # In full precision: a rounded length would move every distance.
             parts = [F.normalize(part.float(), dim=1) / len(parts) ** 0.5 for part in parts]
@@ -365,9 +366,9 @@ class EmbeddingNet(nn.Module):
 
     def save(self, folder: str | Path) -> Path:
         """Write ``net.json`` and ``net.safetensors`` into a folder, which is made if need be."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "net.json").write_text(json.dumps(self.config.to_dict(), indent=1) + "\n")
+        (folder := Path(folder)).mkdir(parents=True, exist_ok=True)
+        content = self.config.to_dict() | {"trained_on": list(self.trained_on)}
+        (folder / "net.json").write_text(json.dumps(content, indent=1) + "\n")
         values = {name: value.contiguous() for name, value in self.state_dict().items()}
         save_file(values, folder / "net.safetensors")
         return folder
@@ -381,7 +382,10 @@ class EmbeddingNet(nn.Module):
         """
         folder = Path(folder)
         try:
-            net = cls(NetConfig.from_dict(json.loads((folder / "net.json").read_text())))
+            content = json.loads((folder / "net.json").read_text())
+            trained_on = content.pop("trained_on", [])  # earlier versions did not know it
+            net = cls(NetConfig.from_dict(content))
+            net.trained_on = tuple(trained_on)
             net.load_state_dict(load_file(folder / "net.safetensors"))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             msg = f"{folder} holds no whole net (net.json and net.safetensors): {error}"

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, defa
 from siamlearn.data.image_set import ImageSet
 from siamlearn.data.randomness import address
 from siamlearn.data.samplers import BatchSampler
+from siamlearn.known import known
 from siamlearn.train import describing
 from siamlearn.train.describing import RandomAccess
 from siamlearn.train.randomness import seed_everything
@@ -109,6 +110,14 @@ class Feed:
             self._places.enter(epoch, start)
             for item in self._loader:
                 yield _batch(item, self._places.asked.popleft())
+
+    def note_people(self, net: object) -> None:
+        """Tell a net that keeps account of it whom it is about to be trained on, if that is known.
+
+        An ``EmbeddingNet`` does, and the pictures of an ``ImageSet`` have names of people.
+        """
+        if hasattr(net, "trained_on") and isinstance(self.dataset, ImageSet):
+            net.trained_on = tuple(sorted({*net.trained_on, *known(self.dataset.people)}))
 
     def described(self, batch: Batch) -> str:
         """Which pictures a batch has: the first names where they have any, else the places."""

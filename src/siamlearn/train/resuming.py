@@ -46,6 +46,7 @@ def captured(trainer: Trainer) -> dict[str, Any]:
         "average": None if trainer.average is None else trainer.average.state_dict(),
         "loss": criterion.state_dict() if isinstance(criterion, nn.Module) else {},
         "callbacks": {name: each.state_dict() for name, each in _callbacks(trainer).items()},
+        "trained_on": list(getattr(trainer.net, "trained_on", ())),
     }
     # A copy: once the average is out of use, the net holds other weights.
     model = {
@@ -205,6 +206,10 @@ def _restore(trainer: Trainer, model: dict[str, Any], state: dict[str, Any]) -> 
     for name in ("step", "epoch", "batch", "total", "counted", "log"):
         setattr(trainer, name, state[name])
     trainer.options = state.get("options", trainer.options)
+    if hasattr(trainer.net, "trained_on"):
+        # An earlier version did not know it.
+        seen = {*trainer.net.trained_on, *state.get("trained_on", ())}
+        trainer.net.trained_on = tuple(sorted(seen))
     named = _callbacks(trainer)
     for name, saved in state["callbacks"].items():
         if name in named:

@@ -170,6 +170,7 @@ class Trainer:
         if resume is not None:
             resuming.resume(self, Path(resume), feed)
         self.feed = feed
+        feed.note_people(self.net)
         if self.epoch >= epochs:
             warnings.warn(
                 f"nothing is left to train: epochs={epochs} counts from the beginning of the run, "

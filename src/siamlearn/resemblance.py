@@ -1,0 +1,124 @@
+"""How often a stranger is taken for somebody in a gallery, and what that becomes in a larger one.
+
+Axes: p pictures, u people.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Self, final
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from siamlearn.estimates import Estimate
+
+__all__ = ["Resemblance", "resemblance"]
+
+REACH = 10  # how many times as many people as were seen a gallery may have
+
+
+@final
+@dataclass(frozen=True)
+class Resemblance:
+    """How often a picture passes as another person, and how unlike pictures are in that.
+
+    Were all alike and people independent, 1 - (1 - rate)^N would pass among N people. But some
+    pictures resemble many people: they raise one alarm instead of several, and less pass. So the
+    rate of a picture is taken to be drawn from a beta distribution.
+
+    Args:
+        rate: share of the people that a picture passes as, where it shows none of them.
+        alike: the beta distribution's a + b: infinite where all pictures have the same rate, near
+            zero where few of them pass as everybody and the others as nobody.
+        people: how many people were seen.
+
+    Example:
+        >>> both = Resemblance(Estimate(0.01, 0.002, 0.03), 100.0, people=20)
+        >>> print(both.fpir(1), both.fpir(50))
+        0.01 [0.002, 0.03] 0.3356 [0.07826, 0.7097]
+    """
+
+    rate: Estimate
+    alike: float
+    people: int
+
+    def fpir(self, gallery: int) -> Estimate:
+        """The share of strangers that is taken for one of so many people, with its interval.
+
+        The interval is that of ``rate``; how unlike pictures are is taken as it was seen.
+
+        Raises:
+            ValueError: the gallery is empty, or of more than 10 times as many people as were seen.
+
+        Example:
+            >>> alone = Resemblance(Estimate(0.01, 0.01, 0.01), math.inf, people=20)
+            >>> round(alone.fpir(100), 4)  # 1 - 0.99 ** 100
+            0.634
+        """
+        if not 1 <= gallery <= REACH * self.people:
+            msg = (
+                f"an FPIR is predicted for galleries of 1 to {REACH * self.people:,} people, "
+                f"{REACH} times the {self.people} that the point was chosen on, got {gallery:,}; "
+                f"choose it on more people"
+            )
+            raise ValueError(msg)
+        value, low, high = (
+            self._among(gallery, rate) for rate in (float(self.rate), self.rate.low, self.rate.high)
+        )
+        return Estimate(value, low, high, self.rate.level)
+
+    def _among(self, gallery: int, rate: float) -> float:
+        if rate in (0.0, 1.0):
+            return rate
+        if self.alike == math.inf:
+            return -math.expm1(gallery * math.log1p(-rate))
+        alike = max(self.alike, 1e-9)  # at zero itself the function has no value
+        a, b = rate * alike, (1 - rate) * alike
+        beta = [math.lgamma(b + n) - math.lgamma(a + b + n) for n in (gallery, 0)]
+        return -math.expm1(beta[0] - beta[1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, ready for JSON; the estimate as a dictionary."""
+        alike = None if self.alike == math.inf else self.alike
+        return {"rate": self.rate.to_dict(), "alike": alike, "people": self.people}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """What ``to_dict`` described."""
+        alike = math.inf if values["alike"] is None else values["alike"]
+        return cls(Estimate.from_dict(values["rate"]), alike, values["people"])
+
+
+def resemblance(
+    rate: Estimate, passed: Bool[Tensor, " k"], picture: Int[Tensor, " k"], people: int
+) -> Resemblance:
+    """How unlike pictures are in how many people they pass as.
+
+    Args:
+        rate: the share that passed.
+        passed: whether a picture passes as a person who is not on it.
+        picture: which picture that is.
+        people: how many people there are.
+
+    Example:
+        >>> picture = torch.tensor([0, 0, 0, 1, 1, 1])
+        >>> everybody = torch.tensor([True, True, True, False, False, False])
+        >>> resemblance(Estimate(0.5, 0, 1), everybody, picture, 4).alike
+        0.0
+
+    Source:
+        The moments of the beta-binomial distribution: Skellam, A probability distribution derived
+        from the binomial distribution, Journal of the Royal Statistical Society B 10(2), 1948.
+    """
+    count = torch.bincount(picture).double()
+    often = torch.bincount(picture, weights=passed.double())
+    # Of two people that a picture is compared with, how often it passes as both.
+    pairs = (count * (count - 1)).sum()
+    both = float((often * (often - 1)).sum() / pairs) if pairs > 0 else 0.0
+    mean = float(often.sum() / count.sum())
+    if both <= mean**2:
+        return Resemblance(rate, math.inf, people)
+    return Resemblance(rate, max(0.0, (mean - both) / (both - mean**2)), people)
