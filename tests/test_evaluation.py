@@ -140,7 +140,9 @@ def test_neither_order_nor_numbering_of_people_matters(embeddings, seed):
         tuple(embeddings.names[i] for i in order.tolist()),
     )
 
-    one, same = (evaluate(each, resamples=20).to_dict() for each in (embeddings, renumbered))
+    one, same = (
+        evaluate(each, resamples=20, audit=False).to_dict() for each in (embeddings, renumbered)
+    )
     assert rounded(one) == rounded(same)
 
 
@@ -374,3 +376,17 @@ def test_a_wider_level_gives_wider_intervals():
     for one, other in ((narrow.auc, wide.auc), (narrow.rank1, wide.rank1)):
         assert other.low <= one.low <= one <= one.high <= other.high
         assert other.high - other.low > one.high - one.low
+
+
+def test_pictures_of_one_name_are_refused():
+    twice = replace(scattered(), names=("1.png",) * 2 + tuple(f"{i}.png" for i in range(2, 30)))
+
+    with pytest.raises(ValueError, match=r"in the tested pictures 1 names .* \(1.png\)"):
+        evaluate(twice)
+    with pytest.raises(ValueError, match="in the gallery 1 names"):
+        evaluate(scattered(prefix="t"), gallery=twice)
+
+
+def test_nothing_is_refused_as_a_gallery():
+    with pytest.raises(ValueError, match="gallery must hold a picture or more, got none"):
+        evaluate(scattered(), gallery=scattered().subset([]))

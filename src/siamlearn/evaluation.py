@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -77,8 +78,8 @@ def evaluate(
 
     Raises:
         TypeError: the embeddings, a point or the gallery are something else.
-        ValueError: there is no genuine or no impostor pair, or an operating point was fitted on
-            people who are reported on, or with another distance.
+        ValueError: there is no genuine or no impostor pair, two pictures have one name, or an
+            operating point was fitted on people who are reported on, or with another distance.
 
     Example:
         >>> line = Embeddings(
@@ -98,6 +99,9 @@ def evaluate(
     points = tuple(point) if isinstance(point, list | tuple) else (point,)
     points = tuple(each for each in points if each is not None)
     require_kinds(embeddings, points, gallery)
+    require_pictures("tested pictures", embeddings)
+    if gallery is not None:
+        require_pictures("gallery", gallery)
     for each in points:
         check_point(each, embeddings, gallery)
     for what, shares in (("fmrs", fmrs), ("fpirs", fpirs)):
@@ -177,6 +181,22 @@ def require_kinds(embeddings: object, points: Sequence[object], gallery: object)
                 f"net was trained on go to train="
             )
             raise TypeError(msg)
+
+
+def require_pictures(what: str, embeddings: Embeddings) -> None:
+    if not len(embeddings):
+        msg = f"{what} must hold a picture or more, got none; embed some with embed(net, images)"
+        raise ValueError(msg)
+    times = Counter(embeddings.names)
+    twice = [name for name, count in times.items() if count > 1]
+    if twice:
+        shown = ", ".join(twice[:5]) + (", …" if len(twice) > 5 else "")
+        msg = (
+            f"every picture must have a name of its own, but in the {what} {len(twice)} names "
+            f"are those of several ({shown}); nobody could say which of them was told wrongly: "
+            f"name them apart, as with the folder, or leave copies out"
+        )
+        raise ValueError(msg)
 
 
 def require_shares(what: str, shares: Sequence[float]) -> None:
