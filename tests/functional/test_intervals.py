@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from siamlearn.functional.accepted import Accepted
 from siamlearn.functional.intervals import (
     Trials,
     difference,
@@ -16,6 +18,7 @@ from siamlearn.functional.intervals import (
     trials_needed,
     wilson,
 )
+from siamlearn.functional.resampling import Tally, draws
 
 resamples = st.tuples(st.floats(0, 1), st.floats(0, 0.3), st.integers(0, 1000)).map(
     lambda drawn: (
@@ -218,3 +221,130 @@ def test_two_perfect_systems_need_not_be_equal():
 def test_two_systems_are_compared_on_the_same_resamples():
     with pytest.raises(ValueError, match="got 10 of one and 11 of the other"):
         difference(0.5, 0.5, torch.rand(10), torch.rand(11), units=9)
+
+
+SETS, PEOPLE, PICTURES = 200, 20, 6
+THRESHOLD = torch.cat(
+    [torch.tensor([-math.inf]), torch.linspace(0.2, 6, 59), torch.tensor([50.0])]
+).double()
+STRICT, LOOSE = 9, 14  # places of two thresholds
+ALL = torch.arange(PEOPLE).repeat_interleave(PICTURES)
+SAME = ALL[:, None] == ALL
+ONCE = torch.ones_like(SAME).triu(1)
+
+
+def simulated(people, generator):
+    """People with a place, and a spread of his own each, in four dimensions."""
+    place = torch.randn(people, 1, 4, generator=generator)
+    spread = 0.45 * (0.4 * torch.randn(people, 1, 1, generator=generator)).exp()
+    return place + spread * torch.randn(people, PICTURES, 4, generator=generator)
+
+
+def cells_of(points):
+    flat = points.flatten(end_dim=1)
+    tally = Tally(THRESHOLD, PEOPLE)
+    tally.add(torch.cdist(flat, flat), SAME & ONCE, ~SAME & ONCE, ALL, ALL)
+    return tally.cells()
+
+
+def three_rates(counts):
+    return torch.stack([counts.auc(), counts.fnmr[..., STRICT], counts.fmr[..., LOOSE]], dim=-1)
+
+
+@pytest.fixture(scope="module")
+def sets():
+    """Of each set of people the values, those on each resample, and those with pairs drawn."""
+    generator, weights = torch.Generator().manual_seed(0), draws(PEOPLE, 200)
+    chance, found = np.random.default_rng(0), []
+    for _ in range(SETS):
+        cells = cells_of(simulated(PEOPLE, generator))
+        seen = cells.accepted()
+        pairs = Accepted(THRESHOLD, *(drawn(c, chance) for c in (seen.genuine, seen.impostor)))
+        found.append((three_rates(seen), three_rates(cells.resampled(weights)), three_rates(pairs)))
+    return [torch.stack(each) for each in zip(*found, strict=True)]
+
+
+def drawn(counts, chance):
+    """As many pairs, drawn with replacement as if they were independent; 200 times."""
+    each = counts.diff().double().numpy()
+    new = chance.multinomial(int(counts[-1]), each / each.sum(), size=200)
+    return torch.nn.functional.pad(torch.from_numpy(new).cumsum(dim=1), (1, 0))
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """The rates of 3,000 people, counted 20 at a time, each time with others."""
+    generator = torch.Generator().manual_seed(1)
+    seen = [cells_of(simulated(PEOPLE, generator)).accepted() for _ in range(150)]
+    genuine, impostor = (sum(getattr(s, kind) for s in seen) for kind in ("genuine", "impostor"))
+    return three_rates(Accepted(THRESHOLD, genuine, impostor))
+
+
+def held(values, resampled, truth):
+    """In how many sets the interval of each rate holds the truth."""
+    trials = Trials(PEOPLE, PEOPLE * PICTURES)
+    counts = []
+    for k, most in enumerate((trials.both, trials.genuine, trials.impostor)):
+        low, high = interval(values[:, k], resampled[:, :, k].T, units=PEOPLE, trials=most)
+        counts.append(int(((low <= truth[k]) & (truth[k] <= high)).sum()))
+    return counts
+
+
+def test_intervals_cover_at_their_nominal_rate_on_simulated_people(sets, truth):
+    values, resampled, _ = sets
+
+    # 95 % of 200 are 190; one set of 200 in a thousand holds fewer than 179 by chance alone.
+    assert min(held(values, resampled, truth)) >= 179
+
+
+def test_intervals_from_drawn_pairs_hold_the_truth_far_too_rarely(sets, truth):
+    pairs = sets[2]
+    ends = pairs.quantile(torch.tensor([0.025, 0.975]).double(), dim=1)
+    covered = ((ends[0] <= truth) & (truth <= ends[1])).double().mean(dim=0)
+
+    assert covered.max() < 0.75
+    assert covered.min() < 0.5
+
+
+def test_more_pictures_of_the_same_people_do_not_make_it_certain():
+    points = simulated(PEOPLE, torch.Generator().manual_seed(2))
+    again = points.repeat_interleave(3, dim=1).flatten(end_dim=1)
+    who = torch.arange(PEOPLE).repeat_interleave(3 * PICTURES)
+    same, once = who[:, None] == who, torch.ones(len(who), len(who)).triu(1).bool()
+    tally = Tally(THRESHOLD, PEOPLE)
+    tally.add(torch.cdist(again, again), same & once, ~same & once, who, who)
+    widths = []
+    for cells, pictures in ((cells_of(points), PICTURES), (tally.cells(), 3 * PICTURES)):
+        trials = Trials(PEOPLE, PEOPLE * pictures)
+        value, resampled = cells.accepted().auc(), cells.resampled(draws(PEOPLE)).auc()
+        low, high = interval(value, resampled, units=PEOPLE, trials=trials.both)
+        widths.append((high - low).item())
+
+    assert widths[1] > 0.7 * widths[0]
+
+
+def test_people_in_another_order_change_nothing_but_the_draw():
+    points = simulated(PEOPLE, torch.Generator().manual_seed(2))
+    order = torch.randperm(PEOPLE, generator=torch.Generator().manual_seed(3))
+    weights = draws(PEOPLE, 50)
+    one = three_rates(cells_of(points).resampled(weights))
+    other = three_rates(cells_of(points[order]).resampled(weights[:, order]))
+
+    torch.testing.assert_close(one, other)
+
+
+def test_p_is_uniform_where_two_systems_are_equally_good():
+    # Each sees two of four dimensions, so that who is hard for one is so for the other.
+    generator, weights = torch.Generator().manual_seed(4), draws(PEOPLE, 200)
+    p = []
+    for _ in range(SETS):
+        both = [cells_of(half) for half in simulated(PEOPLE, generator).split(2, dim=-1)]
+        values = [cells.accepted().auc().item() for cells in both]
+        drawn = [cells.resampled(weights).auc() for cells in both]
+        trials = Trials(PEOPLE, PEOPLE * PICTURES).both
+        p.append(difference(*values, *drawn, units=PEOPLE, trials=trials).p)
+
+    # The 99.9 % points of the Kolmogorov-Smirnov distance of 200 uniform numbers, and of the
+    # number below 5 %.
+    assert stats.kstest(p, "uniform").pvalue > 0.001
+    assert 1 <= sum(each < 0.05 for each in p) <= 20
