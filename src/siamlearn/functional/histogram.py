@@ -21,7 +21,7 @@ from torch import Tensor
 
 from siamlearn.functional.accepted import Accepted, accepted
 
-__all__ = ["Bounds", "Histogram", "Tally", "bounds"]
+__all__ = ["Bounds", "Histogram", "PairCounter", "bounds"]
 
 Integers = NDArray[np.integer[Any]]
 
@@ -77,6 +77,7 @@ class Histogram:
         # One place for every sign, exponent and leading digits; the positive ones are the second
         # half. Memory that was never written to is not really taken.
         self.counts = np.zeros((2, 2 << (8 + digits)), dtype=np.int64)
+        self.used = range(0)
 
     def add(
         self,
@@ -131,12 +132,14 @@ class Histogram:
         for part in (self, other):
             filled = part._filled()
             both.counts[:, filled] += part.counts[:, filled]
+            both._use(part.used)
         return both
 
     @property
     def pairs(self) -> tuple[int, int]:
         """How many genuine and impostor pairs were counted."""
-        genuine, impostor = self.counts.sum(axis=1).tolist()
+        used = slice(self.used.start, self.used.stop)
+        genuine, impostor = self.counts[:, used].sum(axis=1).tolist()
         return genuine, impostor
 
     def accepted(self) -> Accepted:
@@ -153,7 +156,14 @@ class Histogram:
 
     def _filled(self) -> Integers:
         """Which bins hold any pair."""
-        return np.flatnonzero(self.counts.any(axis=0))
+        used = slice(self.used.start, self.used.stop)
+        return np.flatnonzero(self.counts[:, used].any(axis=0)) + self.used.start
+
+    def _use(self, places: range) -> None:
+        """Look for pairs there, too."""
+        parts = [part for part in (self.used, places) if part]
+        if parts:
+            self.used = range(min(p.start for p in parts), max(p.stop for p in parts))
 
     def _count(self, values: NDArray[np.float32], counts: Integers, sign: int = 1) -> None:
         """Add so many for each value to the count of its bin."""
@@ -168,11 +178,13 @@ class Histogram:
             least = int(keys.min())
             keys -= least
             found = np.bincount(keys)
-            counts[half + least : half + least + len(found)] += sign * found
+            here = range(half + least, half + least + len(found))
+            counts[here.start : here.stop] += sign * found
+            self._use(here)
 
 
 @final
-class Tally:
+class PairCounter:
     """Counts pairs exactly as long as they are few, and in bins once they are many.
 
     Args:
@@ -181,13 +193,13 @@ class Tally:
         digits: of the histogram.
 
     Example:
-        >>> tally = Tally(exactly=3)
+        >>> counter = PairCounter(exactly=3)
         >>> for distance in (0.2, 0.6, 0.9):
-        ...     tally.add(torch.tensor([distance]), torch.tensor([distance < 0.5]))
-        >>> tally.accepted().exact
+        ...     counter.add(torch.tensor([distance]), torch.tensor([distance < 0.5]))
+        >>> counter.accepted().exact
         True
-        >>> tally.add(torch.tensor([0.7]), torch.tensor([True]))
-        >>> tally.accepted().exact, tally.pairs
+        >>> counter.add(torch.tensor([0.7]), torch.tensor([True]))
+        >>> counter.accepted().exact, counter.pairs
         (False, (2, 2))
     """
 
@@ -230,8 +242,8 @@ class Tally:
         """The same blocks, one after the other, each counted as it passes.
 
         Example:
-            >>> tally = Tally()
-            >>> list(tally.watching([])), tally.pairs
+            >>> counter = PairCounter()
+            >>> list(counter.watching([])), counter.pairs
             ([], (0, 0))
         """
         for block in blocks:
