@@ -1,11 +1,15 @@
 """Who is in which part."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import siamlearn as sl
-from siamlearn.auditing.parts import Part
+from siamlearn.auditing.parts import Part, part_of
+from siamlearn.auditing.people import answers
+from siamlearn.auditing.scores import numbers
+from siamlearn.comparison import strips
 
 FACES = sl.DrawnFaces(8, 3, size=(28, 23))
 
@@ -70,6 +74,17 @@ def test_a_threshold_is_known_to_have_seen_people_by_itself():
     assert found("threshold-chosen-on-test", of(4, 5), point=point) == []
 
 
+def test_each_of_several_thresholds_is_asked_whom_it_has_seen():
+    points = [
+        sl.OperatingPoint.fit(sl.pixels(of(*numbers)), fmr=0.2, name=f"on {numbers}")
+        for numbers in ((1, 2, 3), (3, 4, 5), (6, 7, 8))
+    ]
+
+    seen = found("threshold-chosen-on-test", of(1, 3), point=points)
+
+    assert [finding.examples for finding in seen] == [("s1", "s3"), ("s3",)]
+
+
 def test_people_of_whom_no_picture_is_used_are_found():
     [unused] = found("people-never-used", of(7, 8), train=of(2, 3, 4, 5, 6), images=FACES)
 
@@ -96,6 +111,31 @@ def test_a_picture_in_the_gallery_is_no_answer_to_itself():
     [missing] = found("no-answer", FACES.subset([0, 3]), gallery=FACES.subset([0, 4]))
 
     assert missing.examples == ("s1/1",)
+
+
+@given(data=st.data(), with_gallery=st.booleans(), with_sessions=st.booleans())
+def test_pairs_and_answers_are_those_that_are_compared(data, with_gallery, with_sessions):
+    def part(n, first):
+        drawn = st.lists(st.integers(0, 3), min_size=n, max_size=n)
+        labels = torch.tensor(data.draw(drawn))
+        sessions = tuple(f"day {day % 2}" for day in data.draw(drawn))
+        names = tuple(str(first + index) for index in range(n))
+        vectors = torch.arange(first, first + n).float()[:, None]
+        return sl.Embeddings(
+            vectors, labels, tuple("abcd"), names, sessions=sessions if with_sessions else None
+        )
+
+    # Pictures 4 to 6 are in both.
+    probes, gallery = part(7, 0), part(6, 4) if with_gallery else None
+    blocks = [*strips(probes, gallery)]
+    parts = part_of("test", probes), None if gallery is None else part_of("gallery", gallery)
+
+    right, wrong = answers(*parts)
+    assert right == [n for strip in blocks for n in (strip.same & strip.valid).sum(1).tolist()]
+    assert wrong == [n for strip in blocks for n in (~strip.same & strip.valid).sum(1).tolist()]
+    genuine, impostor = numbers(*parts)
+    assert genuine == sum(len(strip.genuine) for strip in blocks)
+    assert impostor == sum(len(strip.impostor) for strip in blocks)
 
 
 def test_names_that_stand_for_two_pictures_are_found():

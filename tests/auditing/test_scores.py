@@ -1,5 +1,7 @@
 """Embeddings that are all alike, distances that tie, and pairs that are too few."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -95,7 +97,9 @@ def test_the_people_that_are_asked_for_are_enough_and_no_more(fmr, each, enrolle
 
 
 def test_the_rate_of_a_point_is_asked_for_by_itself():
-    point = sl.OperatingPoint("door", 1.0, 0.001, 0.0, None, (), 0, 0, 1)
+    others = people(drawn(400))
+    strict, mild = (sl.OperatingPoint.fit(others, fmr=fmr) for fmr in (0.001, 0.1))
+    point = [mild, replace(strict, people=()), replace(mild, fmr=None)]
 
     assert "FMR 0.001 cannot" in found(people(drawn()), point=point)["too-few-impostors"].what
     assert "too-few-impostors" not in found(people(drawn()), point=point, fmr=0.1)

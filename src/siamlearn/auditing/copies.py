@@ -80,7 +80,7 @@ def vector_digests(part: Part) -> list[bytes]:
     if part.embeddings is None:
         return []
     # Zeros of either sign are one number, but not the same bytes.
-    rows = (part.embeddings.vectors.detach().float().cpu() + 0.0).contiguous().numpy()
+    rows = (part.vectors.float() + 0.0).contiguous().numpy()
     digests = [blake2b(row.data, digest_size=16).digest() for row in rows]
     count = Counter(digests)
     return [digest if count[digest] == 1 else b"" for digest in digests]
@@ -101,11 +101,7 @@ def across(how: str, one: Part, other: Part, found: Found) -> Iterator[Finding]:
     """
     if {one.role, other.role} == {"gallery", "test"}:
         # A probe that is in the gallery too is known again, and never compared with itself.
-        found = [
-            (left, right)
-            for left, right in found
-            if (one.names[left], one.digests[left]) != (other.names[right], other.digests[right])
-        ]
+        found = [(left, right) for left, right in found if one.keys[left] != other.keys[right]]
     count = len({right for _, right in found})
     if not count:
         return

@@ -82,17 +82,16 @@ def wrong_labels(part: Part) -> tuple[Finding, ...] | None:
         >>> found.examples
         ('l (bob; anna?)',)
     """
-    embeddings = part.embeddings
-    if embeddings is None:
-        embeddings = None if part.images is None else pixels(part.images)
     people = [person for person, count in part.counts.items() if count >= FEWEST]
-    if embeddings is None or len(people) < 2:
+    by_what = judging(part) if len(people) > 1 else None
+    if by_what is None:
         return None
+    vectors, distance = by_what
     place = {person: number for number, person in enumerate(people)}
     kept = [index for index, person in enumerate(part.who) if person in place]
     who = torch.tensor([place[part.who[index]] for index in kept])
     keys = [part.names[index].encode() + part.digests[index] for index in kept]
-    found = judged(embeddings.vectors[kept].detach(), who, embeddings.distance, keys)
+    found = judged(vectors[kept], who, distance, keys)
     if (found.nearer > 1).double().mean() > WEAK:
         return None
     suspects = found.suspects
@@ -114,6 +113,16 @@ def wrong_labels(part: Part) -> tuple[Finding, ...] | None:
         "look at them, and correct the labels that are wrong",
     )
     return (finding,)
+
+
+def judging(part: Part) -> tuple[Float[Tensor, "n d"], Distance] | None:
+    """What labels are judged by: the embeddings, or else the pixels."""
+    if part.embeddings is not None:
+        return part.vectors, part.embeddings.distance
+    if part.images is not None:
+        small = pixels(part.images)
+        return small.vectors, small.distance
+    return None
 
 
 def judged(

@@ -77,7 +77,7 @@ def near_copies(parts: Mapping[str, Part]) -> Iterator[Finding]:
 def detail(images: ImageSet) -> Float[Tensor, "n s s"]:
     """The fine detail of each picture, of length 1; zero where there is none."""
     rows = []
-    for part in torch.split(images.pixels, 256):
+    for part in torch.split(images.pixels.cpu(), 256):
         grey = part.float().mean(dim=1, keepdim=True)
         small = F.interpolate(grey, (SIDE, SIDE), mode="bilinear", antialias=True)
         surroundings = F.avg_pool2d(

@@ -6,11 +6,13 @@ Axes: n pictures of a part.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from typing import final
+
+import torch
+from torch import Tensor
 
 from siamlearn.data.image_set import ImageSet
 from siamlearn.embeddings import Embeddings
@@ -31,6 +33,7 @@ class Part:
         who: the name of the person on each picture.
         images: the pictures, where they are at hand.
         embeddings: their embeddings, where they are at hand.
+        sessions: when or by which camera each was taken, where that matters.
 
     Example:
         >>> part = Part("test", ("1.png", "2.png"), ("anna", "anna"))
@@ -43,6 +46,7 @@ class Part:
     who: tuple[str, ...]
     images: ImageSet | None = None
     embeddings: Embeddings | None = None
+    sessions: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -66,11 +70,29 @@ class Part:
         if self.images is not None:
             key, rows = repr(self.images.shape), self.images.pixels
         elif self.embeddings is not None:
-            key, rows = "vectors", self.embeddings.vectors.detach()
+            key, rows = "vectors", self.vectors
         else:
             return (b"",) * len(self)
         block = rows.cpu().contiguous().numpy()
         return tuple(blake2b(row.data, digest_size=16, key=key.encode()).digest() for row in block)
+
+    @property
+    def vectors(self) -> Tensor:
+        """The embeddings, on the processor and in single precision or double; none at hand: (0, 0).
+
+        Example:
+            >>> Part("test", ("1.png",), ("anna",)).vectors.shape
+            torch.Size([0, 0])
+        """
+        if self.embeddings is None:
+            return torch.empty(0, 0)
+        vectors = self.embeddings.vectors.detach().cpu()
+        return vectors if vectors.dtype == torch.float64 else vectors.float()
+
+    @cached_property
+    def keys(self) -> tuple[tuple[str, bytes], ...]:
+        """By which a picture is known again in another part: its name and its bytes."""
+        return tuple(zip(self.names, self.digests, strict=True))
 
     def picture(self, index: int) -> str:
         """A picture as an example shows it."""
@@ -104,10 +126,6 @@ def part_of(role: str, given: ImageSet | Embeddings) -> Part:
         raise ValueError(msg)
     images = given if isinstance(given, ImageSet) else given.images
     embeddings = given if isinstance(given, Embeddings) else None
-    return Part(
-        role, given.names, named(given.identities, given.labels.tolist()), images, embeddings
-    )
-
-
-def named(identities: Sequence[str], labels: Sequence[int]) -> tuple[str, ...]:
-    return tuple(identities[label] for label in labels)
+    who = tuple(given.identities[label] for label in given.labels.tolist())
+    sessions = None if embeddings is None else embeddings.sessions
+    return Part(role, given.names, who, images, embeddings, sessions)

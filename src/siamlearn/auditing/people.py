@@ -10,6 +10,7 @@ from siamlearn.auditing.parts import Part
 from siamlearn.operating import OperatingPoint
 
 __all__ = [
+    "answers",
     "left_out",
     "names_twice",
     "seen_by_threshold",
@@ -73,8 +74,14 @@ def seen_by_threshold(point: OperatingPoint, parts: Mapping[str, Part]) -> Itera
     """Tested people, or people learned from, on whom the threshold was chosen.
 
     Example:
-        >>> [*seen_by_threshold(OperatingPoint("", 1.0, 0.1, 0.1, None, (), 0, 0, 0), {})]
-        []
+        >>> import torch
+        >>> from siamlearn.embeddings import Embeddings
+        >>> people = torch.arange(4), ("anna", "bob", "carl", "dan"), ("1", "2", "3", "4")
+        >>> point = OperatingPoint.fit(Embeddings(torch.eye(4), *people), fmr=0.5)
+        >>> test = Part("test", ("5", "6"), ("dan", "eve"))
+        >>> [found] = seen_by_threshold(point, {"test": test})
+        >>> found.kind, found.examples
+        ('threshold-chosen-on-test', ('dan',))
     """
     tested = [parts[role] for role in ("test", "gallery") if role in parts]
     seen = point.seen(dict.fromkeys(person for part in tested for person in part.people))
@@ -158,14 +165,8 @@ def without_answer(probes: Part, gallery: Part | None) -> Iterator[Finding]:
         >>> found.what, found.examples
         ('1 of 1 queries has no right answer in the gallery', ('1',))
     """
-    answers = (gallery or probes).counts
-    # A picture is no answer to itself.
-    itself = {*zip((gallery or probes).names, (gallery or probes).digests, strict=True)}
-    missing = [
-        name
-        for name, digest, person in zip(probes.names, probes.digests, probes.who, strict=True)
-        if answers[person] <= ((name, digest) in itself)
-    ]
+    right, _ = answers(probes, gallery)
+    missing = [name for name, count in zip(probes.names, right, strict=True) if not count]
     if missing:
         searched = "among the others" if gallery is None else "in the gallery"
         yield Finding(
@@ -178,6 +179,33 @@ def without_answer(probes: Part, gallery: Part | None) -> Iterator[Finding]:
             some(missing),
             "rank-1 and the CMC are of the other queries only: say how many, or quote FNIR at FPIR",
         )
+
+
+def answers(probes: Part, gallery: Part | None) -> tuple[list[int], list[int]]:
+    """How many right and how many wrong answers each query has, as ``evaluate`` compares them.
+
+    A picture is no answer to itself, nor is another of its person from its session.
+
+    Example:
+        >>> answers(Part("test", ("1", "2", "3"), ("anna", "anna", "bob")), None)
+        ([1, 1, 0], [1, 1, 2])
+    """
+    references = probes if gallery is None else gallery
+    # Two pictures of one part are two, even where they have one name and the same bytes.
+    place = {key: index for index, key in enumerate(references.keys)}
+    itself = [*range(len(probes))] if gallery is None else [*map(place.get, probes.keys)]
+    sessions = references.sessions if probes.sessions is not None else None
+    together = Counter(zip(references.who, sessions or (), strict=False))
+    right, wrong = [], []
+    for index, (person, own) in enumerate(zip(probes.who, itself, strict=True)):
+        session = probes.sessions[index] if probes.sessions is not None else None
+        count = references.counts[person] - together[person, session or ""]
+        same = own is not None and references.who[own] == person
+        left_out = same and own is not None and sessions is not None and sessions[own] == session
+        right.append(count - (same and not left_out))
+        others = len(references) - references.counts[person]
+        wrong.append(others - (own is not None and not same))
+    return right, wrong
 
 
 def names_twice(part: Part) -> Iterator[Finding]:

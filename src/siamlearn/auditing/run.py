@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from siamlearn.auditing.copies import copies, ordered
 from siamlearn.auditing.findings import Audit, Finding, Severity
@@ -35,7 +35,7 @@ def audit(
     calibration: Given | None = None,
     gallery: Given | None = None,
     images: Given | None = None,
-    point: OperatingPoint | None = None,
+    point: OperatingPoint | Sequence[OperatingPoint] | None = None,
     test_pairs: Pairs | None = None,
     train_pairs: Pairs | None = None,
     fmr: float | None = None,
@@ -54,10 +54,11 @@ def audit(
         gallery: what the tested pictures are compared with; with each other, if left out.
         images: all pictures there are, to find people who are in no part. Given alone, they are
             looked at for copies and wrong labels.
-        point: the threshold that is reported at.
+        point: the threshold that is reported at, or several.
         test_pairs: the tested pairs: (left, right) as places or names in ``test``, or a sampler.
         train_pairs: the same for ``train``: the pairs, or the batch sampler, learned from.
-        fmr: the false match rate that is to be reported; that of ``point``, if left out.
+        fmr: the false match rate that is to be reported; the lowest that ``point`` was chosen
+            for, if left out.
 
     Raises:
         TypeError: a part is neither pictures nor embeddings.
@@ -93,9 +94,11 @@ def audit(
         if pairs is not None
     ]
     everybody = part_of("images", images) if images is not None and "images" not in parts else None
-    rate = point.fmr if fmr is None and point is not None else fmr
+    points = point if isinstance(point, Sequence) else () if point is None else (point,)
+    rates = [each.fmr for each in points if each.fmr is not None]
+    rate = min(rates, default=None) if fmr is None else fmr
     findings = [
-        *of_people(parts, everybody, point),
+        *of_people(parts, everybody, points),
         *(finding for given in lists for finding in pairs_of(given)),
         *of_pictures(parts),
         *of_scores(parts, lists, rate),
@@ -105,7 +108,7 @@ def audit(
     findings.sort(key=lambda finding: [*Severity].index(finding.severity))
     return Audit(
         tuple(findings),
-        tuple(looked_at(parts, everybody, point, lists, rate, suspects)),
+        tuple(looked_at(parts, everybody, points, lists, rate, suspects)),
         tuple(passed_over(parts, suspects)),
     )
 
@@ -118,11 +121,11 @@ def required(parts: dict[str, Part], role: str) -> Part:
 
 
 def of_people(
-    parts: dict[str, Part], everybody: Part | None, point: OperatingPoint | None
+    parts: dict[str, Part], everybody: Part | None, points: Sequence[OperatingPoint]
 ) -> Iterable[Finding]:
     """Who is where, by name."""
     yield from shared(parts)
-    if point is not None:
+    for point in points:
         yield from seen_by_threshold(point, parts)
     if everybody is not None:
         yield from left_out(everybody, parts.values())
@@ -154,7 +157,7 @@ def of_scores(parts: dict[str, Part], lists: list[Paired], rate: float | None) -
 def looked_at(
     parts: dict[str, Part],
     everybody: Part | None,
-    point: OperatingPoint | None,
+    points: Sequence[OperatingPoint],
     lists: list[Paired],
     rate: float | None,
     suspects: dict[str, tuple[Finding, ...] | None],
@@ -167,7 +170,7 @@ def looked_at(
         yield f"pictures of {listed(pictures)}: equal, re-encoded, mirrored"
     if lists:
         yield "pairs of " + listed((given.part.role, len(given.pairs)) for given in lists)
-    if point is not None:
+    for point in points:
         yield f"whom the threshold {point.name!r} was chosen on"
     if rate is not None and "test" in parts:
         yield f"whether there are pairs enough for FMR {rate:g}"

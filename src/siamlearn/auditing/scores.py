@@ -16,7 +16,7 @@ from torch import Tensor
 from siamlearn.auditing.findings import Finding, Severity, some
 from siamlearn.auditing.pairs import Paired
 from siamlearn.auditing.parts import Part
-from siamlearn.auditing.people import are
+from siamlearn.auditing.people import answers, are
 from siamlearn.functional.verification import resolves
 
 __all__ = ["spread", "ties", "too_few"]
@@ -40,7 +40,7 @@ def spread(part: Part) -> Iterator[Finding]:
     """
     if part.embeddings is None or len(part) < 2:
         return
-    vectors = part.embeddings.vectors.detach()
+    vectors = part.vectors
     low, high = vectors.amin(dim=0), vectors.amax(dim=0)
     still = (high - low) <= 1e-6 * vectors.abs().max()
     dimensions, dead = len(still), int(still.sum())
@@ -116,7 +116,7 @@ def ties(part: Part) -> Iterator[Finding]:
     if part.embeddings is None or len(part) < 3:
         return
     sample = chosen(part)
-    vectors = part.embeddings.vectors.detach()[sample].double()
+    vectors = part.vectors[sample].double()
     above = torch.ones(len(sample), len(sample), dtype=torch.bool).triu(1)
     distances = part.embeddings.distance(vectors, vectors)[above]
     unknown = int(distances.isnan().sum())
@@ -204,12 +204,7 @@ def asked_people(probes: Part, gallery: Part | None, need: int) -> str:
 
 
 def numbers(probes: Part, gallery: Part | None) -> tuple[int, int]:
-    """How many genuine and impostor pairs there are, without pictures and themselves."""
-    if gallery is None:
-        genuine = sum(count * (count - 1) // 2 for count in probes.counts.values())
-        return genuine, len(probes) * (len(probes) - 1) // 2 - genuine
-    genuine = sum(count * gallery.counts[person] for person, count in probes.counts.items())
-    impostor = len(probes) * len(gallery) - genuine
-    enrolled = {*zip(gallery.names, gallery.digests, strict=True)}
-    itself = sum(key in enrolled for key in zip(probes.names, probes.digests, strict=True))
-    return genuine - itself, impostor
+    """How many genuine and impostor pairs are compared."""
+    right, wrong = (sum(counts) for counts in answers(probes, gallery))
+    # Where all are compared with all, each pair was counted from both sides.
+    return (right, wrong) if gallery is not None else (right // 2, wrong // 2)
