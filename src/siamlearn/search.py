@@ -6,7 +6,7 @@ out of many, k ranks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol, final
 
@@ -295,17 +295,15 @@ def found(strip: Compared, *, longest: int = 50) -> Found:
     right_ones, relevant = columns_of(strip.same & strip.valid)
     left_out, out = columns_of(~strip.valid)
     right = distance.gather(1, right_ones.clamp(max=r - 1)).masked_fill(right_ones == r, torch.inf)
-    parts = placed(
-        distance, right, torch.cat([right_ones, left_out], 1), relevant, r - relevant - out
-    )
-    place, wrong = (torch.cat(part) for part in zip(*parts, strict=True))
-    nearest = F.pad(right, (0, 1), value=torch.inf).nan_to_num(nan=torch.inf, posinf=torch.inf)
+    # Not known how far: farther than anything if right, nearer than anything if wrong.
+    right = right.nan_to_num(torch.inf, posinf=torch.inf, neginf=-torch.inf).sort(dim=1).values
+    before, wrong = beside(distance, right, torch.cat([right_ones, left_out], dim=1))
+    place = retrieval.places(right, before, relevant=relevant, others=r - relevant - out)
     return Found(
         rank=F.pad(place, (0, 1))[:, 0],
         relevant=relevant,
-        right=nearest.amin(dim=1),
-        # Not known how far: nearer than anything.
-        wrong=wrong.nan_to_num(nan=-torch.inf, posinf=torch.inf),
+        right=F.pad(right, (0, 1), value=torch.inf)[:, 0],
+        wrong=wrong.nan_to_num(-torch.inf, posinf=torch.inf, neginf=-torch.inf),
         average_precision=retrieval.average_precision(place),
         r_precision=retrieval.r_precision(place),
         map_at_r=retrieval.map_at_r(place),
@@ -314,27 +312,24 @@ def found(strip: Compared, *, longest: int = 50) -> Found:
     )
 
 
-def placed(
-    distance: Float[Tensor, "q r"],
-    right: Float[Tensor, "q m"],
-    hidden: Int[Tensor, "q h"],
-    relevant: Int[Tensor, " q"],
-    others: Int[Tensor, " q"],
-) -> Iterator[tuple[Int[Tensor, "p m"], Float[Tensor, " p"]]]:
-    """Places of the right ones and distance of the nearest wrong one, some probes at a time."""
+def beside(
+    distance: Float[Tensor, "q r"], right: Float[Tensor, "q m"], hidden: Int[Tensor, "q h"]
+) -> tuple[Int[Tensor, "q m"], Float[Tensor, " q"]]:
+    """How many wrong ones are not farther than each right one, and how far the nearest is."""
     q, r = distance.shape
-    height = max(1, PIECE // (r + 1))
+    before, nearest = right.new_empty(right.shape, dtype=torch.int64), distance.new_empty(q)
+    height = min(q, max(1, PIECE // (r + 1)))
     # One column more than there are references: there the rows of hidden columns end.
-    wrong, scratch = distance.new_empty(2, min(q, height), r + 1)
-    for start in range(0, q, height):
+    wrong, scratch = distance.new_empty(2, height, r + 1)
+    wrong[:, r] = torch.inf
+    for start in range(0, q, max(1, height)):
         rows = slice(start, min(start + height, q))
         here, memory = wrong[: rows.stop - start], scratch[: rows.stop - start]
-        here[:, :r], here[:, r] = distance[rows], torch.inf
+        here[:, :r] = distance[rows]
         here.scatter_(1, hidden[rows], torch.inf)
-        place = retrieval.places(
-            right[rows], here, relevant=relevant[rows], others=others[rows], scratch=memory
-        )
-        yield place, here.amin(dim=1)
+        before[rows] = retrieval.not_farther(right[rows], here, scratch=memory)
+        torch.amin(here, dim=1, out=nearest[rows])
+    return before, nearest
 
 
 def columns_of(mask: Bool[Tensor, "q r"]) -> tuple[Int[Tensor, "q m"], Int[Tensor, " q"]]:

@@ -11,6 +11,7 @@ from siamlearn.functional.retrieval import (
     average_precision,
     map_at_r,
     ndcg,
+    not_farther,
     places,
     r_precision,
     within,
@@ -119,42 +120,42 @@ def test_counts_within_are_what_the_list_says(order, longest):
 
 def test_places_by_hand():
     # The wrong one at 0.5 comes before the right one there; two right ones at 0.7 stand together.
-    right = torch.tensor([[0.7, 0.5, 0.7, torch.inf]])
-    wrong = torch.tensor([[0.5, 0.1, 0.8, torch.inf]])
+    right = torch.tensor([[0.5, 0.7, 0.7, torch.inf]])
+    before = not_farther(right, torch.tensor([[0.5, 0.1, 0.8, torch.inf]]))
     counts = {"relevant": torch.tensor([3]), "others": torch.tensor([3])}
 
-    assert places(right, wrong, **counts).tolist() == [[3, 4, 5, 0]]
+    assert before[:, :3].tolist() == [[2, 2, 2]]
+    assert places(right, before, **counts).tolist() == [[3, 4, 5, 0]]
 
 
 def test_a_right_reference_infinitely_far_stands_behind_all_wrong_ones():
-    right = torch.tensor([[torch.inf, torch.nan, 0.2]])
-    wrong = torch.tensor([[torch.inf, 0.1, torch.inf]])  # the last is none
+    right = torch.tensor([[0.2, torch.inf, torch.inf]])
+    before = not_farther(right, torch.tensor([[torch.inf, 0.1, torch.inf]]))  # the last is none
     counts = {"relevant": torch.tensor([3]), "others": torch.tensor([2])}
 
-    assert places(right, wrong, **counts).tolist() == [[2, 4, 5]]
+    assert places(right, before, **counts).tolist() == [[2, 4, 5]]
 
 
-@given(seed=st.integers(0, 999), m=st.integers(1, 6), unknown=st.booleans())
-def test_sorting_and_comparing_find_the_same_places(seed, m, unknown):
+@given(seed=st.integers(0, 999), m=st.integers(0, 6), unknown=st.booleans())
+def test_sorting_and_comparing_count_the_same(seed, m, unknown):
     generator = torch.Generator().manual_seed(seed)
     right, wrong = (torch.randint(6, (4, n), generator=generator) / 4 for n in (m, 9))
     if unknown:
-        right[0, 0] = wrong[1, 1] = wrong[2, 2] = torch.nan
-        wrong[3, 3] = torch.inf
-    counts = {"relevant": torch.full((4,), m), "others": torch.full((4,), 9)}
+        wrong[1, 1], wrong[2, 2], wrong[3, 3] = torch.nan, -torch.inf, torch.inf
+    before = wrong.clone()
     with pytest.MonkeyPatch.context() as patch:
-        compared = places(right, wrong, **counts)
-        patch.setattr(retrieval, "FEW", 0)
-        by_sorting = places(right, wrong, **counts)
+        compared = not_farther(right, wrong)
+        patch.setattr(retrieval, "FEW", -1)
+        by_sorting = not_farther(right, wrong)
 
     assert by_sorting.equal(compared)
+    assert compared.equal((~(wrong[:, None] > right[:, :, None])).sum(dim=2))
+    torch.testing.assert_close(wrong, before, rtol=0, atol=0, equal_nan=True)
 
 
 def test_more_references_than_float32_can_count_are_counted_in_doubles(monkeypatch):
     # As though float32 could count to 2 only: the way of larger galleries gives the same.
     right, wrong = torch.tensor([[0.4]]), torch.tensor([[0.1, 0.2, 0.3, 0.5]])
-    counts = {"relevant": torch.tensor([1]), "others": torch.tensor([4])}
-    before = places(right, wrong, **counts)
     monkeypatch.setattr(retrieval, "EXACT", 2)
 
-    assert places(right, wrong, **counts).tolist() == before.tolist() == [[4]]
+    assert not_farther(right, wrong).tolist() == [[3]]
