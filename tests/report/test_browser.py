@@ -240,3 +240,11 @@ def test_the_page_of_two_shows_the_pairs_that_flipped(opened, page_of_two):
     assert tab.inner_text("#enlarged-place").startswith("2 of ")
     assert "✓" in tab.inner_text("#enlarged-says")
     assert "✗" in tab.inner_text("#enlarged-says")
+
+
+def test_what_can_be_opened_is_open_on_paper(opened, page):
+    tab = opened(page)
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert tab.locator("details:not([open])").count() == 0
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert tab.locator("details[open]").count() == 0

@@ -9,15 +9,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
-from siamlearn import plots
+from siamlearn import inspection, plots
 
 if TYPE_CHECKING:
+    from siamlearn.embeddings import Embeddings
+    from siamlearn.inspection import Bands
     from siamlearn.reports import Report
 
 __all__ = ["FIGURES", "OF_TWO", "Drawing", "Picture", "pictures"]
 
 # Bytes beyond which an SVG, of very many dots, is a PNG instead.
 LARGE = 250_000
+PICTURE = 26.0  # points: how tall the pictures on the map are
 
 
 @final
@@ -29,8 +32,8 @@ class Drawing:
         title: what it is called above the picture.
         caption: what to look for, in a sentence.
         draw: makes it from a report: matplotlib Axes, or a Figure.
-        photographs: whether it shows pictures of people, whose tones must stay as they are in
-            the dark.
+        as_it_is: whether its tones mean something, as in pictures of people, and so must not be
+            turned round in the dark.
         wide: whether it takes a whole line of the page.
 
     Example:
@@ -41,7 +44,7 @@ class Drawing:
     title: str
     caption: str
     draw: Callable[[Report], Any]
-    photographs: bool = False
+    as_it_is: bool = False
     wide: bool = False
 
 
@@ -62,26 +65,61 @@ class Picture:
 FIGURES: tuple[Drawing, ...] = (
     Drawing(
         "Distances of pairs",
-        "The less the two hills overlap, the better two people are told apart.",
+        "The less the two hills overlap, the better people are told apart.",
         plots.distance_histogram,
     ),
     Drawing(
-        "Error rates against each other (DET)",
+        "Error rates at every threshold",
+        "A stricter threshold, to the left, trades false matches for lost ones.",
+        lambda report: plots.error_rates(report, bands=banded(report)),
+    ),
+    Drawing(
+        "Errors against each other (DET)",
         "Down and left is better; both axes stretch the rare errors.",
         plots.det,
     ),
-    Drawing("ROC", "True matches found for false ones let in: up is better.", plots.roc),
-    Drawing("CMC", "How often the right person is among the nearest k pictures.", plots.cmc),
+    Drawing(
+        "True matches against false ones (ROC)",
+        "Up and left is better; the band is the interval.",
+        lambda report: plots.roc(report, bands=banded(report)),
+    ),
+    Drawing(
+        "Ranks (CMC)",
+        "How often the right person is among the nearest k pictures.",
+        plots.cmc,
+    ),
+    Drawing(
+        "Easy and difficult people",
+        "Down and right it gets worse: far from one's own pictures, near to those of others.",
+        lambda report: plots.zoo(inspection.zoo(report)),
+    ),
     Drawing(
         "Map of the embeddings",
         "The two directions in which the pictures differ most; a colour for each person.",
-        lambda report: plots.embedding_map(report.embeddings, None),
+        lambda report: mapped(report.embeddings),
+        as_it_is=True,
         wide=True,
+    ),
+    Drawing(
+        "Distances between people",
+        "Groups of people who look alike to the system are dark blocks.",
+        lambda report: plots.people_distances(inspection.people_distances(report)),
+        as_it_is=True,
+    ),
+    Drawing(
+        "Who passes for whom",
+        "People of whom half of the pairs pass at the threshold, or who are linked through others.",
+        lambda report: confused(report),
+        as_it_is=True,
     ),
 )
 
 # Of two runs: those that draw baselines beside a report.
-OF_TWO = tuple(each for each in FIGURES if each.draw in (plots.roc, plots.det, plots.cmc))
+OF_TWO: tuple[Drawing, ...] = (
+    Drawing("True matches against false ones (ROC)", "Up and left is better.", plots.roc),
+    FIGURES[2],
+    FIGURES[4],
+)
 
 
 def pictures(report: Report, drawings: Sequence[Drawing] = FIGURES) -> list[Picture]:
@@ -100,16 +138,39 @@ def pictures(report: Report, drawings: Sequence[Drawing] = FIGURES) -> list[Pict
     return [_picture(report, drawing) for drawing in drawings]
 
 
+def banded(report: Report) -> Bands | None:
+    """The intervals of all rates, where any were asked for."""
+    return inspection.bands(report) if report.auc.known else None
+
+
+def mapped(embeddings: Embeddings) -> Any:
+    """The embeddings in the plane, with the pictures where they are at hand."""
+    tall = None if embeddings.images is None else PICTURE
+    return plots.embedding_map(embeddings, None, pictures=tall)
+
+
+def confused(report: Report) -> Any:
+    """People who pass for each other, with a picture of each."""
+    against = report.embeddings if report.gallery is None else report.gallery
+    if against.images is None:
+        msg = "the report has no pictures; evaluate embeddings that carry them"
+        raise ValueError(msg)
+    return plots.confusions(inspection.confusions(report), against.images)
+
+
 def _picture(report: Report, drawing: Drawing) -> Picture:
     try:
         drawn = drawing.draw(report)
     except ValueError as why:  # such as one person only: the other figures are still worth a look
-        return Picture(drawing, None, str(why))
+        return Picture(drawing, None, str(why).rstrip("."))
     return Picture(drawing, _address(drawn))
 
 
 def _address(drawn: Any) -> str:
-    figure = drawn if hasattr(drawn, "savefig") else drawn.figure
+    figure = drawn
+    if not hasattr(drawn, "savefig"):
+        figure = drawn.get_figure()
+        drawn.set_title("")  # the page has one
     written = io.BytesIO()
     figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
     svg = _same_names(written.getvalue().decode())
@@ -125,6 +186,6 @@ def _same_names(svg: str) -> str:
     names: dict[str, str] = {}
 
     def named(found: re.Match[str]) -> str:
-        return found[1] + names.setdefault(found[2], f"{found[2][0]}{len(names)}")
+        return found[1] + names.setdefault(found[2], f"part{len(names)}")
 
-    return re.sub(r'((?:id="|href="#|url\(#))([a-z][0-9a-f]{10})(?=["\)])', named, svg)
+    return re.sub(r'((?:id="|href="#|url\(#))([A-Za-z]\w*?[0-9a-f]{10})(?=["\)])', named, svg)

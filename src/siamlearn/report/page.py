@@ -43,7 +43,7 @@ def html(
     prints.
 
     Args:
-        audit: what ``sl.audit`` found, to be told on the page.
+        audit: what ``sl.audit`` found, to be told on the page; the report's own, if left out.
         made: what else to say of how the numbers came about, such as ``{"net": net.config}``.
         when: the time to write on the page; now, if left out. With it the same report gives the
             same bytes.
@@ -64,7 +64,7 @@ def html(
         ('<!doctype html>', True)
     """
     worst = worst_pairs(report, count=pairs)
-    audit = audit if audit is not None else getattr(report, "audit", None)
+    audit = report.audit if audit is None else audit
     return write_page(
         "report.html.j2",
         path,

@@ -17,6 +17,7 @@ __all__ = ["Bar", "Cell", "Row", "Table", "main_table", "more_table"]
 
 # Numbers of the first table, by how their names begin; the others are a click away.
 MAIN = ("AUC", "EER", "FNMR", "rank-1")
+SPACE, DASH = "\u00a0", "\u2009\u2013\u2009"  # a space that keeps a unit with its number
 ERRORS = ("EER", "FNMR", "FNIR")  # of which less is better
 
 
@@ -47,7 +48,7 @@ class Cell:
         bar: where the interval lies.
 
     Example:
-        >>> Cell("0.98", "0.95 – 0.99", True, None).best
+        >>> Cell("0.98", "0.95-0.99", True, None).best
         True
     """
 
@@ -93,7 +94,7 @@ def main_table(reports: Sequence[Report]) -> Table:
         >>> import siamlearn as sl
         >>> report = sl.evaluate(sl.pixels(sl.DrawnFaces(3, 4)), baselines=False, fmrs=(0.1,))
         >>> main_table([report]).columns
-        ('AUC', 'EER', 'FNMR at FMR 10 %', 'rank-1')
+        ('AUC', 'EER', 'FNMR at FMR 10\\xa0%', 'rank-1')
     """
     return _table(reports, main=True)
 
@@ -118,7 +119,7 @@ def _table(reports: Sequence[Report], *, main: bool) -> Table:
     columns = [_column(column) for column in zip(*systems, strict=True)]
     rows = zip(*columns, strict=True)
     return Table(
-        tuple(name for name, _, _ in systems[0]),
+        tuple(name.replace(" %", f"{SPACE}%") for name, _, _ in systems[0]),
         tuple(
             Row(report.name, number == 0, cells)
             for number, (report, cells) in enumerate(zip(reports, rows, strict=True))
@@ -138,9 +139,7 @@ def _column(column: Sequence[tuple[str, Estimate | None, bool]]) -> list[Cell]:
         if value is None
         else Cell(
             shown_number(value, share),
-            f"{shown_number(value.low, share)} – {shown_number(value.high, share)}"
-            if value.known
-            else "",
+            _interval(value, share),
             len(column) > 1 and best is not None and float(value) == float(best),
             _bar(value, low, high),
         )
@@ -157,4 +156,12 @@ def _bar(value: Estimate, low: float, high: float) -> Bar | None:
 
 def shown_number(value: float, share: bool) -> str:
     """A share in per cent, or a number with four digits behind the point."""
-    return f"{100 * value:.2f} %" if share else f"{value:.4f}"
+    return f"{100 * value:.2f}{SPACE}%" if share else f"{value:.4f}"
+
+
+def _interval(value: Estimate, share: bool) -> str:
+    """Both ends, with one sign for per cent behind them."""
+    if not value.known:
+        return ""
+    low, high = (shown_number(end, share) for end in (value.low, value.high))
+    return f"{low.removesuffix(f'{SPACE}%')}{DASH}{high}"

@@ -45,7 +45,8 @@ def thresholds(report: Report) -> Float64[Tensor, " t"]:
     named = [value for _, value, _ in named_thresholds(report) if math.isfinite(value)]
     even = torch.linspace(low - room, high, EVEN + 2, dtype=torch.float64)
     asked = torch.tensor([*named, high], dtype=torch.float64)
-    return torch.cat([fewer(seen), even, asked]).unique()
+    every: Tensor = torch.unique(torch.cat([fewer(seen), even, asked]))  # type: ignore[no-untyped-call]
+    return every
 
 
 def fewer(ascending: Float64[Tensor, " n"]) -> Float64[Tensor, " t"]:
@@ -55,7 +56,7 @@ def fewer(ascending: Float64[Tensor, " n"]) -> Float64[Tensor, " t"]:
     quarter = MOST // 4
     tail = torch.logspace(-7, 0, quarter, dtype=torch.float64)
     share = torch.cat([torch.linspace(0, 1, 2 * quarter, dtype=torch.float64), tail, 1 - tail])
-    return ascending[(share * (len(ascending) - 1)).round().long().unique()]
+    return ascending[(share * (len(ascending) - 1)).round().long()]
 
 
 def named_thresholds(report: Report) -> Iterator[tuple[str, float, bool]]:

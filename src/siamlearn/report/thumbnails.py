@@ -13,9 +13,9 @@ from siamlearn.embeddings import Embeddings
 
 __all__ = ["Thumbnails", "data_uri"]
 
-# Of all thumbnails together: about 3 MB of a page. Few pictures may be large, many are small.
-PIXELS = 5_000_000
-LARGEST, SMALLEST = 256, 48  # longer sides
+# Of all pictures of a page together: few may be large, many are small.
+BYTES = 3_000_000
+LARGEST, SMALLEST = 256, 32  # longer sides
 QUALITY = 82  # of JPEG
 
 
@@ -67,12 +67,26 @@ class Thumbnails:
 
     def pictures(self) -> list[dict[str, str | None]]:
         """Name, person and address of each; None for the address where no picture is at hand."""
-        side = int((PIXELS / max(1, len(self._places))) ** 0.5)
-        side = min(LARGEST, max(SMALLEST, side))
-        return [self._picture(part, index, side) for part, index in self._places]
+        side = self._side()
+        sources = self._sources(side)
+        while (total := sum(map(len, filter(None, sources)))) > BYTES and side > SMALLEST:
+            side = max(SMALLEST, int(0.9 * side * (BYTES / total) ** 0.5))
+            sources = self._sources(side)
+        return [
+            {"name": of.names[index], "who": of.identities[int(of.labels[index])], "src": source}
+            for (of, index), source in zip(self._shown(), sources, strict=True)
+        ]
 
-    def _picture(self, part: int, index: int, side: int) -> dict[str, str | None]:
-        of = self._parts[part]
-        source = None if of.images is None else data_uri(of.images.pixels[index], side)
-        who = of.identities[int(of.labels[index])]
-        return {"name": of.names[index], "who": who, "src": source}
+    def _shown(self) -> list[tuple[Embeddings, int]]:
+        return [(self._parts[part], index) for part, index in self._places]
+
+    def _side(self) -> int:
+        """The longer side of the largest picture, or what a page has room for."""
+        sides = [max(part.images.shape) for part in self._parts if part.images is not None]
+        return min(LARGEST, max(sides, default=LARGEST))
+
+    def _sources(self, side: int) -> list[str | None]:
+        return [
+            None if of.images is None else data_uri(of.images.pixels[index], side)
+            for of, index in self._shown()
+        ]

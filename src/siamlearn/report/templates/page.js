@@ -39,6 +39,17 @@ function startTheme() {
   show();
 }
 
+// On paper nothing can be opened.
+function startPaper() {
+  const closed = () => document.querySelectorAll("details:not([open])");
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...closed()];
+    opened.forEach((part) => { part.open = true; });
+  });
+  addEventListener("afterprint", () => opened.forEach((part) => { part.open = false; }));
+}
+
 // ---- Pairs: cards, a filter, and one pair enlarged. -----------------------------------------
 // A pair is {pictures: [place, place], kind, mark, far, says}; `kind` is what the filter chooses.
 
@@ -182,27 +193,25 @@ function ticks(low, high, wanted) {
   return found.map((value) => Number(value.toPrecision(12)));
 }
 
-function hill(counts, scale) {
+function densities(counts, scale) {
   const total = counts[counts.length - 1], step = (scale.high - scale.low) / BINS;
   const at = (k) => counts[k === BINS ? counts.length - 1 : nearest(scale.low + k * step)];
   return Array.from({ length: BINS }, (_, k) => (at(k + 1) - at(k)) / total);
 }
 
 function drawHills(scale) {
-  const hills = { impostor: hill(data.impostor, scale), genuine: hill(data.genuine, scale) };
+  const hills = { impostor: densities(data.impostor, scale), genuine: densities(data.genuine, scale) };
   const highest = Math.max(...hills.impostor, ...hills.genuine);
-  const base = HILLS.top + HILLS.height, parts = [];
+  const base = HILLS.top + HILLS.height, hill = [], wrong = [];
   for (const [kind, values] of Object.entries(hills)) {
     const step = (scale.right - scale.left) / BINS;
     const line = values.map((value, k) =>
       `V${(base - HILLS.height * value / highest).toFixed(1)}H${(scale.left + (k + 1) * step).toFixed(1)}`);
     const d = `M${scale.left} ${base}${line.join("")}V${base}Z`;
-    parts.push(
-      svg("path", { d, class: `${kind} faint` }),
-      svg("path", { d, class: `${kind} wrong`, "clip-path": `url(#${kind}-wrong)` }),
-    );
+    hill.push(svg("path", { d, class: `${kind} faint` }));
+    wrong.push(svg("path", { d, class: `${kind} wrong`, "clip-path": `url(#${kind}-wrong)` }));
   }
-  return parts;
+  return [...hill, ...wrong];
 }
 
 function drawRates(scale) {
@@ -230,7 +239,7 @@ function drawAxes(scale) {
       svg("text", { x: scale.left - 7, y: y + 4, "text-anchor": "end" }, `${Number((100 * rate).toPrecision(3))} %`),
     );
   }
-  for (const distance of ticks(scale.low, scale.high, slider.width / 110)) {
+  for (const distance of ticks(scale.low, scale.high, Math.max(4, slider.width / 110))) {
     parts.push(svg("text", { x: scale.x(distance), y: bottom + 18, "text-anchor": "middle" }, String(distance)));
   }
   return parts;
@@ -380,5 +389,6 @@ function startFlips() {
 }
 
 startTheme();
+startPaper();
 startPairs();
 if (data.kind === "report") startSlider(); else startFlips();
