@@ -4,6 +4,7 @@ from torch import nn
 
 from siamlearn.data.images import ImageSet
 from siamlearn.embeddings import Embeddings, embed
+from siamlearn.known import known
 from siamlearn.nn.nets import ConvBlock, EmbeddingNet, NetConfig
 
 
@@ -129,6 +130,15 @@ def test_a_subset_takes_everything_along():
     assert part.people == ("s0", "s1")
     assert torch.equal(part.images.pixels, images.pixels[[4, 0]])
     assert torch.equal(part.vectors, images.pixels[[4, 0]].flatten(1) / 255)
+
+
+def test_embeddings_tell_whom_the_net_was_trained_on():
+    net = EmbeddingNet(NetConfig(input=(1, 6, 6), blocks=(ConvBlock(2, 3),), embedding=4))
+    assert embed(net, pictures(3)).trained_on == embed(nn.Flatten(), pictures(3)).trained_on == ()
+
+    net.trained_on = known(["s1"])
+
+    assert embed(net, pictures(3)).subset([0, 1]).trained_on == known(["s1"])
 
 
 @pytest.mark.parametrize(("takes", "gets"), [(1, 3), (3, 1)])

@@ -15,6 +15,8 @@ from siamlearn.fitting import (
     reduced,
     validation_loader,
 )
+from siamlearn.known import known
+from siamlearn.train.checkpoint import latest, load
 
 FACES = sl.DrawnFaces(12, 6, size=(28, 23), seed=3)
 
@@ -86,6 +88,31 @@ def test_training_goes_on_from_saved_weights(tmp_path):
         quick(weights=folder, net=first.net.config)
 
 
+def test_a_net_knows_whom_it_was_trained_on_and_no_threshold_is_chosen_on_them(tmp_path):
+    few, others = sl.DrawnFaces(8, 4, size=(12, 10)).split_identities(held_out=3, seed=0)
+    run = quick(few, epochs=1, folder=tmp_path / "runs")
+
+    assert run.net.trained_on == known(few.people)
+    assert sl.embed(run.net, others).trained_on == known(few.people)
+    sl.OperatingPoint.fit(sl.embed(run.net, others), fmr=0.3)
+    with pytest.raises(ValueError, match=r"was not trained on.* 5 of these 5 \(.*\) it was; hold"):
+        sl.OperatingPoint.fit(sl.embed(run.net, few), fmr=0.3)
+
+    saved = sl.EmbeddingNet.load(run.folder / "net")
+    _, state = load(latest(run.folder / "checkpoints"))
+    assert tuple(state["trained_on"]) == saved.trained_on == known(few.people)
+    assert few.people[0] not in (run.folder / "net" / "net.json").read_text()
+
+
+def test_training_on_others_adds_them_to_those_that_the_net_knows(tmp_path):
+    few, others = sl.DrawnFaces(6, 3, size=(12, 10)).split_identities(held_out=3, seed=0)
+    folder = quick(few, epochs=1).net.save(tmp_path)
+
+    net = quick(others, epochs=1, weights=folder).net
+
+    assert net.trained_on == known((*few.people, *others.people))
+
+
 @pytest.mark.parametrize(
     ("shape", "labels"),
     [
@@ -133,6 +160,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_net(tmp_path, epochs):
         run = quick(few, epochs=14, resume=tmp_path / "runs")
 
     assert torch.equal(weights(run.net), weights(whole.net))
+    assert run.net.trained_on == whole.net.trained_on == known(few.people)
     assert run.folder == tmp_path / "runs"
     lines = (run.folder / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 15))

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
+from siamlearn.answers import Verdict
 from siamlearn.data.images import ImageSet
 from siamlearn.embeddings import embed
+from siamlearn.folders import replacing
 from siamlearn.functional.distances import cosine
-from siamlearn.gallery import Gallery, Verdict
+from siamlearn.gallery import Gallery
 from siamlearn.nn.nets import ConvBlock, EmbeddingNet, NetConfig
 from siamlearn.operating import OperatingPoint
 
@@ -177,6 +180,85 @@ def test_verify_says_same_or_different_and_why(gallery):
     assert str(Verdict(True, 0.25, 0.5)) == "same person: distance 0.25 ≤ threshold 0.5"
 
 
+def known_pairs():
+    """A point that was chosen on the greys 0, 10, 100, 110, 200 and 210 of three people."""
+    people = shades(0, 10, 100, 110, 200, 210, names=["a", "a", "b", "b", "c", "c"])
+    return OperatingPoint.fit(embed(Brightness(), people), fmr=0.3)
+
+
+def test_verify_says_how_likely_one_person_is_and_why():
+    gallery = Gallery(Brightness(), known_pairs(), shape=SHAPE)
+
+    near, far = gallery.verify(grey(0), grey(5)), gallery.verify(grey(0), grey(105))
+
+    assert near.probability > 0.9 > 0.1 > far.probability
+    assert near.prior == 0.5
+    assert near.why.startswith(
+        "distance 5 is nearer than all of 12 impostor pairs and farther than none of 3 genuine "
+        "pairs of 3 other people; P(same) = 0.9"
+    )
+    assert "nearer than 50 % of 12 impostor pairs and farther than all of 3 genuine" in far.why
+    assert str(near).endswith("\n" + near.why)
+
+
+def test_where_few_are_who_they_say_a_verdict_is_less_likely_to_be_right():
+    gallery = Gallery(Brightness(), known_pairs(), shape=SHAPE)
+
+    even, rare = gallery.verify(grey(0), grey(5)), gallery.verify(grey(0), grey(5), prior=0.001)
+
+    odds = even.probability / (1 - even.probability)
+    assert rare.probability == pytest.approx(odds * 0.001 / (0.999 + odds * 0.001))
+    assert (rare.same, rare.prior) == (even.same, 0.001)
+    assert rare.why.endswith(" at a prior of 0.001")
+    with pytest.raises(ValueError, match="a prior is a probability above 0 and below 1, got 1"):
+        gallery.verify(grey(0), grey(5), prior=1)
+
+
+def test_one_of_several_points_is_asked_for_by_name(tmp_path):
+    points = at(15.0, name="album"), at(3.0, name="door")
+    gallery = Gallery(Brightness(), points, shape=SHAPE).enroll(grey(10), name="anna")
+
+    assert gallery.point is points[0]
+    assert gallery.identify(grey(20)).name == "anna"
+    assert gallery.identify(grey(20), at="door").name is None
+    assert gallery.identify([grey(20)], at="door")[0].threshold == 3
+    assert gallery.verify(grey(10), grey(20), at="album").same
+    assert not gallery.verify(grey(10), grey(20), at="door")
+    with pytest.raises(ValueError, match="one of this gallery's points, 'album', 'door', got 'x'"):
+        gallery.identify(grey(20), at="x")
+
+    kept = Gallery(net_of_ours(), points)
+    assert Gallery.load(kept.save(tmp_path / "door")).points == points
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ([], "at least one point, each with a name of its own, got"),
+        ([at(1.0), at(2.0)], "each with a name of its own, got .*FMR 1 %.*FMR 1 %"),
+        ([at(1.0), at(2.0, name="b", distance=cosine)], "must be for one distance, got"),
+    ],
+)
+def test_points_that_do_not_go_together_are_refused(points, message):
+    with pytest.raises(ValueError, match=message):
+        Gallery(Brightness(), points, shape=SHAPE)
+
+
+def test_distances_below_zero_decide_like_any_other():
+    def shifted(queries, references):
+        return torch.cdist(queries, references) - 100
+
+    people = shades(10, 20, 60, 100, names=["anna", "anna", "bob", "carl"])
+    gallery = Gallery(Brightness(), at(-85.0, distance=shifted), shape=SHAPE).enroll(people)
+
+    assert [m.name for m in gallery.identify([grey(30), grey(40), grey(200)])] == [
+        "anna",
+        None,
+        None,
+    ]
+    assert gallery.verify(grey(3), grey(10)).distance == -93
+
+
 def test_verify_needs_nobody_enrolled():
     assert Gallery(Brightness(), at(15.0), shape=SHAPE).verify(grey(3), grey(10)).same
 
@@ -235,7 +317,7 @@ def test_a_saved_gallery_gives_the_same_answers_to_the_last_bit(tmp_path):
     again = Gallery.load(gallery.save(tmp_path / "door"))
 
     assert again.identify(probes) == gallery.identify(probes)
-    assert again.point == gallery.point
+    assert again.points == gallery.points
     assert again.names == gallery.names
     a, b = probes.pixels[:2]
     assert again.verify(a, b) == gallery.verify(a, b)
@@ -248,6 +330,24 @@ def test_a_saved_gallery_gives_the_same_answers_to_the_last_bit(tmp_path):
         "door/net/net.json",
         "door/net/net.safetensors",
     }
+
+
+def test_a_gallery_of_the_first_format_is_read(tmp_path):
+    # As it was written when there was a single point, without intervals and predictions.
+    point = {"format": 1, "name": "FMR 1 %", "threshold": 0.5, "fmr": 0.01, "seen_fmr": 0.01}
+    point |= {"seen_fnmr": None, "people": ["0", "1"], "pictures": 4, "genuine": 0, "impostor": 4}
+    content = {"format": 1, "shape": [1, 16, 12], "point": point | {"distance": "cosine"}}
+    content |= {"people": ["anna"], "pictures": ["anna.png"]}
+    with replacing(tmp_path / "door") as folder:
+        net_of_ours().save(folder / "net")
+        save_file({"vectors": torch.ones(1, 6)}, folder / "gallery.safetensors")
+        (folder / "gallery.json").write_text(json.dumps(content))
+
+    gallery = Gallery.load(tmp_path / "door")
+
+    assert gallery.names == ("anna",)
+    assert gallery.points == (at(0.5, seen_fnmr=None, genuine=0, distance=cosine),)
+    assert gallery.verify(grey(3), grey(3)).same
 
 
 def test_an_empty_gallery_is_saved_too(tmp_path):
@@ -305,12 +405,12 @@ def test_a_gallery_that_is_not_there_is_not_called_damaged(tmp_path):
 
 def test_a_gallery_of_a_newer_format_is_refused(tmp_path, monkeypatch):
     gallery = trained()
-    monkeypatch.setattr("siamlearn.gallery.FORMAT", 2)
+    monkeypatch.setattr("siamlearn.gallery.FORMAT", 3)
     folder = gallery.save(tmp_path / "door")
     monkeypatch.undo()
 
-    assert json.loads((folder / "gallery.json").read_text())["format"] == 2
-    with pytest.raises(ValueError, match="must be a gallery of format 1, got 2"):
+    assert json.loads((folder / "gallery.json").read_text())["format"] == 3
+    with pytest.raises(ValueError, match="must be a gallery of format 1 to 2, got 3"):
         Gallery.load(folder)
 
 
@@ -330,8 +430,10 @@ class Trained:
 def test_a_training_in_place_of_its_net_is_refused_in_words():
     with pytest.raises(TypeError, match=r"got Trained; pass its \.net"):
         Gallery(Trained(), at(15.0))
-    with pytest.raises(TypeError, match="point must be an OperatingPoint, got float"):
+    with pytest.raises(TypeError, match="points must be OperatingPoint objects, got float"):
         Gallery(Brightness(), 15.0, shape=SHAPE)
+    with pytest.raises(TypeError, match="points must be OperatingPoint objects, got str"):
+        Gallery(Brightness(), ["FMR 1 %"], shape=SHAPE)
 
 
 def test_a_picture_enrolled_twice_is_there_once():

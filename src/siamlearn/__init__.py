@@ -5,6 +5,7 @@ embeddings, evaluation, the gallery that answers.
 """
 
 from siamlearn import functional, inspection, plots, report
+from siamlearn.answers import Match, Verdict
 from siamlearn.auditing import Audit, Finding, Severity, audit
 from siamlearn.baselines import pca, pca_lda, pixels, untrained
 from siamlearn.calibration import Calibration
@@ -28,7 +29,7 @@ from siamlearn.functional.pairings import (
     anchor_swap,
     two_towers,
 )
-from siamlearn.gallery import Gallery, Match, Verdict
+from siamlearn.gallery import Gallery
 from siamlearn.nn.losses import (
     AdaFaceLoss,
     AngularLoss,

@@ -16,8 +16,8 @@ Counts: TypeAlias = tuple[tuple[float, int, int], ...]
 def thinned(seen: Accepted, *, most: int = 100) -> Counts:
     """Some distances, with how many genuine and impostor pairs lie at or below each.
 
-    At most three times ``most``: even shares of both kinds, and ever closer ones towards the
-    nearest impostor pair.
+    At most three times ``most``: even shares of both kinds, so that a share is known to one in a
+    hundred, and ever closer ones towards the nearest impostor pair.
 
     Example:
         >>> from siamlearn.functional.accepted import accepted
@@ -46,27 +46,16 @@ def among(distance: float, counts: Counts, *, people: int) -> str:
 
     Example:
         >>> among(0.3, ((0.2, 1, 0), (0.6, 4, 1), (0.9, 4, 50)), people=6)
-        'distance 0.3 is nearer than all of 50 impostor pairs and farther than 37.5 % of 4 ...'
+        'distance 0.3 is nearer than all of 50 impostor pairs and farther than 25 % of 4 ...'
     """
-    genuine, impostor = below(distance, counts)
+    nearer = [row for row in counts if row[0] <= distance]
+    _, genuine, impostor = nearer[-1] if nearer else (distance, 0, 0)
     _, rights, wrongs = counts[-1]
-    text = (
-        f"distance {distance:.4g} is nearer than {part(1 - impostor)} of {wrongs:,} impostor pairs"
-    )
+    far = part(1 - impostor / wrongs)
+    text = f"distance {distance:.4g} is nearer than {far} of {wrongs:,} impostor pairs"
     if rights:
-        text += f" and farther than {part(genuine)} of {rights:,} genuine pairs"
+        text += f" and farther than {part(genuine / rights)} of {rights:,} genuine pairs"
     return f"{text} of {people} other people"
-
-
-def below(distance: float, counts: Counts) -> tuple[float, float]:
-    """Share of the genuine and of the impostor pairs at or below a distance, about."""
-    before = [row for row in counts if row[0] <= distance]
-    here = before[-1] if before else (distance, 0, 0)
-    after = counts[len(before)] if 0 < len(before) < len(counts) else here
-    way = (distance - here[0]) / (after[0] - here[0]) if after[0] > here[0] else 0.0
-    # The last of those up to the next lies at the next, and not before it.
-    genuine, impostor = (here[k] + way * max(0, after[k] - here[k] - 1) for k in (1, 2))
-    return genuine / max(1, counts[-1][1]), impostor / max(1, counts[-1][2])
 
 
 def part(share: float) -> str:

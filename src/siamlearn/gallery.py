@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, Union, final, overload
@@ -19,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from siamlearn.answers import Match, Verdict
 from siamlearn.comparison import BLOCK
 from siamlearn.data.images import ImageSet, read_image
 from siamlearn.embeddings import Embeddings, embed, require_net
@@ -32,83 +32,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-__all__ = ["Gallery", "Match", "Verdict"]
+__all__ = ["Gallery"]
 
 Picture: TypeAlias = Union[str, PathLike[str], "Image.Image", "NDArray[np.generic]", Tensor]
 # Not Sequence: a string is one too, and a path is one picture.
 Pictures: TypeAlias = ImageSet | list[Any] | tuple[Any, ...]
 
-FORMAT = 1
+FORMAT = 2  # 1 had a single point, and is read as well
 INDEX, VECTORS, NET = "gallery.json", "gallery.safetensors", "net"
-
-
-@final
-@dataclass(frozen=True)
-class Match:
-    """Who a picture shows, as far as a gallery can tell.
-
-    Args:
-        name: the person, or None for nobody: no enrolled picture is near enough, or pictures of
-            two people are exactly as near.
-        distance: to the nearest enrolled picture.
-        runner_up: the next nearest person; None where only one is enrolled.
-        runner_up_distance: to the nearest picture of the runner-up.
-        threshold: the largest distance that is accepted.
-        nearest: who is on the nearest enrolled picture, near enough or not.
-
-    Example:
-        >>> print(Match("anna", 0.31, "bob", 0.8, threshold=0.5, nearest="anna"))
-        anna: distance 0.31 ≤ threshold 0.5; next is bob at 0.8
-    """
-
-    name: str | None
-    distance: float
-    runner_up: str | None
-    runner_up_distance: float | None
-    threshold: float
-    nearest: str | None = None
-
-    def __str__(self) -> str:
-        following = ""
-        if self.runner_up is not None:
-            following = f"; next is {self.runner_up} at {self.runner_up_distance:.4g}"
-        if self.name is not None:
-            near = f"distance {self.distance:.4g} ≤ threshold {self.threshold:.4g}"
-            return f"{self.name}: {near}{following}"
-        if self.distance == self.runner_up_distance:
-            return f"nobody: {self.nearest} and {self.runner_up} are both at {self.distance:.4g}"
-        far = f"{self.distance:.4g} > threshold {self.threshold:.4g}"
-        return f"nobody: the nearest, {self.nearest}, is at {far}{following}"
-
-
-@final
-@dataclass(frozen=True)
-class Verdict:
-    """Whether two pictures show one person. True and False as the verdict is.
-
-    Args:
-        same: whether the distance is at most the threshold.
-        distance: between the two pictures.
-        threshold: the largest distance that is accepted.
-        basis: where the threshold comes from.
-
-    Example:
-        >>> print(Verdict(same=True, distance=0.31, threshold=0.52, basis="FMR 1 % on 12 people"))
-        same person: distance 0.31 ≤ threshold 0.52 (FMR 1 % on 12 people)
-    """
-
-    same: bool
-    distance: float
-    threshold: float
-    basis: str = ""
-
-    def __bool__(self) -> bool:
-        return self.same
-
-    def __str__(self) -> str:
-        answer, relation = ("same person", "≤") if self.same else ("different people", ">")
-        near = f"distance {self.distance:.4g} {relation} threshold {self.threshold:.4g}"
-        return f"{answer}: {near}" + (f" ({self.basis})" if self.basis else "")
 
 
 @final
@@ -120,13 +51,15 @@ class Gallery:
 
     Args:
         net: gives pictures their embeddings.
-        point: when two embeddings are near enough; chosen on other people.
+        points: when two embeddings are near enough, chosen on other people: one operating point,
+            or several of different names. The first decides where no other is asked for.
         shape: channels, height and width of the pictures that the net takes. An
             ``EmbeddingNet`` says so itself.
 
     Raises:
-        TypeError: the net is no torch module, or the point no ``OperatingPoint``.
-        ValueError: the net is not an ``EmbeddingNet``, and there is no ``shape``.
+        TypeError: the net is no torch module, or a point no ``OperatingPoint``.
+        ValueError: the net is not an ``EmbeddingNet``, and there is no ``shape``; there is no
+            point, or two have the same name or different distances.
 
     Example:
         >>> from siamlearn.data.drawn import DrawnFaces
@@ -143,14 +76,12 @@ class Gallery:
     def __init__(
         self,
         net: nn.Module,
-        point: OperatingPoint,
+        points: OperatingPoint | Sequence[OperatingPoint],
         *,
         shape: tuple[int, int, int] | None = None,
     ) -> None:
         require_net(net)
-        if not isinstance(point, OperatingPoint):
-            msg = f"point must be an OperatingPoint, got {type(point).__name__}; see its fit"
-            raise TypeError(msg)
+        points = (points,) if isinstance(points, OperatingPoint) else listed(points)
         if shape is None:
             if not isinstance(net, EmbeddingNet):
                 msg = (
@@ -159,10 +90,28 @@ class Gallery:
                 )
                 raise ValueError(msg)
             shape = net.config.input
-        self.net, self.point, self.shape = net, point, shape
+        self.net, self.points, self.shape = net, points, shape
         self._vectors = torch.empty(0, 0)
         self._people: tuple[str, ...] = ()
         self._pictures: tuple[str, ...] = ()
+
+    @property
+    def point(self) -> OperatingPoint:
+        """The operating point that decides where no other is asked for: the first."""
+        return self.points[0]
+
+    def at(self, name: str) -> OperatingPoint:
+        """The operating point of this name.
+
+        Raises:
+            ValueError: there is none.
+        """
+        for point in self.points:
+            if point.name == name:
+                return point
+        names = ", ".join(repr(point.name) for point in self.points)
+        msg = f"at= must be the name of one of this gallery's points, {names}, got {name!r}"
+        raise ValueError(msg)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -238,23 +187,27 @@ class Gallery:
         return self
 
     @overload
-    def identify(self, picture: Picture) -> Match: ...
+    def identify(self, picture: Picture, *, at: str | None = None) -> Match: ...
     @overload
-    def identify(self, picture: Pictures) -> list[Match]: ...
-    def identify(self, picture: Picture | Pictures) -> Match | list[Match]:
+    def identify(self, picture: Pictures, *, at: str | None = None) -> list[Match]: ...
+    def identify(
+        self, picture: Picture | Pictures, *, at: str | None = None
+    ) -> Match | list[Match]:
         """Say whom a picture shows, or that it shows nobody who is enrolled.
 
         Each person is as near as their nearest picture.
 
         Args:
             picture: one picture, or many: an ``ImageSet`` or a list of pictures.
+            at: name of the operating point that decides; the first if left out.
 
         Returns:
             A match for one picture, a list of matches for many.
 
         Raises:
-            ValueError: nobody is enrolled, or an embedding is not finite.
+            ValueError: nobody is enrolled, an embedding is not finite, or there is no such point.
         """
+        point = self.point if at is None else self.at(at)
         if not self._people:
             msg = "somebody must be enrolled before pictures are identified; call enroll first"
             raise ValueError(msg)
@@ -263,14 +216,14 @@ class Gallery:
         matches = [
             match
             for start in range(0, len(probes), height)
-            for match in self._matches(probes[start : start + height])
+            for match in self._matches(probes[start : start + height], point)
         ]
         return matches if isinstance(picture, (ImageSet, list, tuple)) else matches[0]
 
-    def _matches(self, probes: Float[Tensor, "q d"]) -> Iterator[Match]:
+    def _matches(self, probes: Float[Tensor, "q d"], point: OperatingPoint) -> Iterator[Match]:
         numbers = {name: number for number, name in enumerate(self.names)}
         who = torch.tensor([numbers[name] for name in self._people]).expand(len(probes), -1)
-        distance = self.point.distance(probes, self._vectors)
+        distance = point.distance(probes, self._vectors)
         nearest = distance.new_full((len(probes), len(numbers)), torch.inf)
         # Beside the runner-up there may be nobody: a person at infinity stands for that.
         nearest = F.pad(nearest.scatter_reduce(1, who, distance, "amin"), (0, 1), value=torch.inf)
@@ -278,29 +231,43 @@ class Gallery:
         names = (*self.names, None)
         pairs = zip(first[:, :2].tolist(), order[:, :2].tolist(), strict=True)
         for (near, far), (best, other) in pairs:
-            accepted = self.point.accepts(near) and near < far
+            accepted = point.accepts(near) and near < far
             yield Match(
                 name=names[best] if accepted else None,
                 distance=near,
                 runner_up=names[other],
                 runner_up_distance=None if names[other] is None else far,
-                threshold=self.point.threshold,
+                threshold=point.threshold,
                 nearest=names[best],
             )
 
-    def verify(self, a: Picture, b: Picture) -> Verdict:
+    def verify(
+        self, a: Picture, b: Picture, *, prior: float = 0.5, at: str | None = None
+    ) -> Verdict:
         """Say whether two pictures show one person; who is enrolled does not matter.
 
+        Args:
+            a: one picture.
+            b: the other.
+            prior: how likely one person was before they were seen. The probability that comes
+                out depends on it; the decision, which keeps a false match rate, does not.
+            at: name of the operating point that decides; the first if left out.
+
         Raises:
-            ValueError: an embedding is not finite.
+            ValueError: an embedding is not finite, the prior is no probability above 0 and below
+                1, or there is no such point.
         """
+        point = self.point if at is None else self.at(at)
         vectors = self._embedded([a, b]).vectors
-        distance = self.point.distance(vectors[:1], vectors[1:]).item()
+        distance = point.distance(vectors[:1], vectors[1:]).item()
         return Verdict(
-            same=self.point.accepts(distance),
+            same=point.accepts(distance),
             distance=distance,
-            threshold=self.point.threshold,
-            basis=str(self.point),
+            threshold=point.threshold,
+            basis=str(point),
+            probability=point.probability(distance, prior=prior),
+            prior=prior,
+            why=point.why(distance, prior=prior),
         )
 
     def _embedded(self, pictures: Picture | Pictures) -> Embeddings:
@@ -322,7 +289,7 @@ class Gallery:
         return embed(self.net, images, distance=self.point.distance)
 
     def save(self, folder: str | Path) -> Path:
-        """Write net, operating point and enrolled embeddings into a folder.
+        """Write net, operating points and enrolled embeddings into a folder.
 
         The folder appears whole or not at all; a gallery that was there before is replaced. All
         is JSON and safetensors; the pictures themselves are not kept.
@@ -343,7 +310,7 @@ class Gallery:
         content = {
             "format": FORMAT,
             "shape": list(self.shape),
-            "point": self.point.to_dict(),
+            "points": [point.to_dict() for point in self.points],
             "people": list(self._people),
             "pictures": list(self._pictures),
         }
@@ -369,18 +336,41 @@ class Gallery:
         folder = Path(folder)
         check(folder)
         content = json.loads((folder / INDEX).read_text())
-        if content["format"] != FORMAT:
+        if content["format"] not in range(1, FORMAT + 1):
             msg = (
-                f"{folder} must be a gallery of format {FORMAT}, got {content['format']}; "
+                f"{folder} must be a gallery of format 1 to {FORMAT}, got {content['format']}; "
                 f"update siamlearn, or enroll the pictures anew"
             )
             raise ValueError(msg)
+        points = content["points"] if "points" in content else [content["point"]]
         gallery = cls(
             EmbeddingNet.load(folder / NET),
-            OperatingPoint.from_dict(content["point"], distance=distance),
+            [OperatingPoint.from_dict(point, distance=distance) for point in points],
             shape=tuple(content["shape"]),
         )
         gallery._vectors = safetensors.torch.load((folder / VECTORS).read_bytes())["vectors"]
         gallery._people = tuple(content["people"])
         gallery._pictures = tuple(content["pictures"])
         return gallery
+
+
+def listed(points: object) -> tuple[OperatingPoint, ...]:
+    """Several operating points, of different names and one distance."""
+    if not isinstance(points, (list, tuple)):
+        msg = f"points must be OperatingPoint objects, got {type(points).__name__}; see its fit"
+        raise TypeError(msg)
+    for point in points:
+        if not isinstance(point, OperatingPoint):
+            msg = f"points must be OperatingPoint objects, got {type(point).__name__}; see its fit"
+            raise TypeError(msg)
+    names = [point.name for point in points]
+    if not points or len({*names}) < len(names):
+        msg = f"a gallery needs at least one point, each with a name of its own, got {names}"
+        raise ValueError(msg)
+    if any(point.distance is not points[0].distance for point in points):
+        msg = (
+            f"all points of a gallery must be for one distance, got "
+            f"{', '.join(str(point.distance) for point in points)}; fit them on the same embeddings"
+        )
+        raise ValueError(msg)
+    return tuple(points)

@@ -212,8 +212,21 @@ class OperatingPoint:
             raise ValueError(msg)
         return self.resemblance.fpir(gallery)
 
+    def probability(self, distance: float, *, prior: float = 0.5) -> float | None:
+        """How likely two pictures so far apart show one person; None where it is not known.
+
+        Args:
+            distance: between the two pictures.
+            prior: how likely it was before the pictures were seen, above 0 and below 1.
+        """
+        if self.calibration is None:
+            return None
+        return self.calibration.probability(distance, prior)
+
     def why(self, distance: float, *, prior: float = 0.5) -> str:
         """What a distance means, in a sentence: among which pairs it lies, and how likely it is.
+
+        Empty where the point was not fitted, or by a siamlearn that did not keep the pairs.
 
         Example:
             >>> counts = (0.2, 1, 0), (0.5, 3, 1), (0.9, 4, 50)
@@ -223,12 +236,13 @@ class OperatingPoint:
             'distance 0.2 is nearer than all of 50 impostor pairs and farther than 25 % of 4 ...'
         """
         if not self.seen_pairs:
-            return f"of distance {distance:.4g} nothing is known but the threshold"
+            return ""
         text = among(distance, self.seen_pairs, people=len(self.people))
-        if self.calibration is None:
+        probability = self.probability(distance, prior=prior)
+        if probability is None:
             return text
         odds = "at even odds" if prior == 0.5 else f"at a prior of {prior:g}"
-        return f"{text}; P(same) = {self.calibration.probability(distance, prior):.3g} {odds}"
+        return f"{text}; P(same) = {probability:.3g} {odds}"
 
     def seen(self, names: Iterable[str]) -> tuple[str, ...]:
         """Those of these identities that the threshold was chosen on.

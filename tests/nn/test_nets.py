@@ -178,6 +178,17 @@ def test_a_net_comes_back_from_its_folder_to_the_last_bit(tmp_path):
     assert torch.equal(back(pictures()), net.eval()(pictures()))
 
 
+def test_a_net_remembers_whom_it_was_trained_on_and_older_ones_are_read(tmp_path):
+    net = EmbeddingNet(TINY)
+    assert net.trained_on == ()
+    net.trained_on = ("55579b55", "81b637d8")
+
+    assert EmbeddingNet.load(net.save(tmp_path)).trained_on == ("55579b55", "81b637d8")
+
+    (tmp_path / "net.json").write_text(json.dumps(TINY.to_dict()))  # as it was written before
+    assert EmbeddingNet.load(tmp_path).trained_on == ()
+
+
 @pytest.mark.parametrize("name", ["net.json", "net.safetensors"])
 def test_a_damaged_folder_is_refused(tmp_path, name):
     EmbeddingNet(TINY).save(tmp_path)
