@@ -5,7 +5,10 @@ import torch
 
 from siamlearn.data.image_set import ImageSet
 from siamlearn.embeddings import Embeddings
-from siamlearn.evaluation import Report, evaluate
+from siamlearn.evaluation import evaluate
+from siamlearn.inspection import Bands, bands
+from siamlearn.operating import OperatingPoint
+from siamlearn.reports import Report
 
 PEOPLE = ("anna", "bob", "cleo", "dan")
 
@@ -31,3 +34,16 @@ def embeddings(images: ImageSet) -> Embeddings:
 @pytest.fixture(scope="session")
 def report(embeddings: Embeddings) -> Report:
     return evaluate(embeddings)
+
+
+@pytest.fixture(scope="session")
+def limits(report: Report) -> Bands:
+    return bands(report, resamples=50)
+
+
+@pytest.fixture(scope="session")
+def pointed(embeddings: Embeddings) -> Report:
+    """Two of the people, at two thresholds chosen on the two others."""
+    chosen_on = embeddings.subset(range(10))
+    points = [OperatingPoint.fit(chosen_on, fmr=fmr) for fmr in (0.5, 0.2)]
+    return evaluate(embeddings.subset(range(10, 20)), points, baselines=False)

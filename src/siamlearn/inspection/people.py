@@ -53,6 +53,16 @@ class Zoo:
     kinds: tuple[str, ...]
     threshold: float
 
+    @property
+    def genuine_quarters(self) -> tuple[float, float]:
+        """Mean distances of own pictures below and above which a quarter of the people is."""
+        return _quarters(self.genuine)
+
+    @property
+    def impostor_quarters(self) -> tuple[float, float]:
+        """Mean distances to others below and above which a quarter of the people is."""
+        return _quarters(self.impostor)
+
     def of(self, kind: str) -> tuple[str, ...]:
         """Names of the people of one kind."""
         return tuple(name for name, own in zip(self.names, self.kinds, strict=True) if own == kind)
@@ -119,11 +129,15 @@ def zoo(report: Report, threshold: float | None = None) -> Zoo:
     return Zoo(names, near, far, nearest, fnmr, fmr, _kinds(near, far), threshold)
 
 
+def _quarters(mean: Float[Tensor, " p"]) -> tuple[float, float]:
+    return mean.nanquantile(0.25).item(), mean.nanquantile(0.75).item()
+
+
 def _kinds(genuine: Float[Tensor, " p"], impostor: Float[Tensor, " p"]) -> tuple[str, ...]:
     animals = {(-1, 1): "dove", (-1, -1): "chameleon", (1, 1): "phantom", (1, -1): "worm"}
     sides = []
     for mean in (genuine, impostor):
-        low, high = mean.nanquantile(0.25), mean.nanquantile(0.75)
+        low, high = _quarters(mean)
         sides.append(((mean > high).int() - (mean < low).int()).tolist())
     known = (genuine + impostor).isfinite().tolist()
     return tuple(

@@ -1,35 +1,38 @@
 """Every figure: a result in, matplotlib Axes out.
 
 A function draws one thing on the Axes that it is given, or on a new Figure of its own, and returns
-the Axes, or the Figure where it takes a whole one. It works nothing out but what it draws. There is
-no pyplot here: no window opens, nothing is global, and a figure is freed like any other object.
+the Axes, or the Figure where it takes a whole one. It works nothing out but what it draws: what
+needs working out is in :mod:`siamlearn.inspection`. There is no pyplot here: no window opens,
+nothing is global, and a figure is freed like any other object.
 """
 
 from siamlearn.plots.canvas import save
-from siamlearn.plots.curves import (
-    accuracy,
-    cmc,
-    det,
-    distance_histogram,
-    precision_recall,
-    roc,
-    training_curves,
-)
+from siamlearn.plots.curves import cmc, det, precision_recall, reliability, roc
+from siamlearn.plots.errors import confusions, people_distances, worst_pairs, zoo
+from siamlearn.plots.maps import embedding_map, embedding_maps
 from siamlearn.plots.page import overview
-from siamlearn.plots.people import embedding_map, embedding_maps, faces, matches
+from siamlearn.plots.people import faces, matches
+from siamlearn.plots.thresholds import accuracy, distance_histogram, error_rates
+from siamlearn.plots.training import training_curves
 
 __all__ = [
     "accuracy",
     "cmc",
+    "confusions",
     "det",
     "distance_histogram",
     "embedding_map",
     "embedding_maps",
+    "error_rates",
     "faces",
     "matches",
     "overview",
+    "people_distances",
     "precision_recall",
+    "reliability",
     "roc",
     "save",
     "training_curves",
+    "worst_pairs",
+    "zoo",
 ]

@@ -6,6 +6,7 @@ apart; where colour alone would say something, a marker, a dash or a word says i
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,13 +25,16 @@ __all__ = [
     "MARKERS",
     "OTHERS",
     "PEOPLE",
+    "POINTS",
     "RIGHT",
     "WRONG",
+    "between",
     "canvas",
     "dressed",
     "legend",
     "new_figure",
     "save",
+    "short",
     "thinned",
     "whole",
 ]
@@ -38,12 +42,13 @@ __all__ = [
 INK, FAINT = "#333333", "#BBBBBB"
 GENUINE, IMPOSTOR = "#0072B2", "#D55E00"
 RIGHT, WRONG = "#009E73", "#D55E00"
-OTHERS = ("#777777", "#AA4499", "#999933", "#56B4E9")
+OTHERS = ("#777777", "#AA4499", "#999933", "#56B4E9", "#117733", "#CC6677")
 PEOPLE = (
     *("#332288", "#88CCEE", "#44AA99", "#117733", "#999933"),
     *("#DDCC77", "#CC6677", "#882255", "#AA4499"),
 )
 MARKERS = "osD^vP*"  # seven against nine colours: 63 people before a pair of both comes again
+POINTS = "osD^v"  # of operating points, the same in every figure
 
 
 def new_figure(size: tuple[float, float]) -> Figure:
@@ -102,9 +107,13 @@ def dressed(ax: Axes, title: str, x: str, y: str) -> Axes:
 
 
 def legend(
-    ax: Axes, place: Literal["upper left", "upper right", "lower left", "lower right"]
+    ax: Axes,
+    place: Literal["upper left", "upper right", "lower left", "lower right", "below"] = "below",
 ) -> None:
-    """The names of the curves, in small print on white, so that no line runs through a word.
+    """The names of the curves in small print, under the axes, where they cover nothing.
+
+    Args:
+        place: within the axes instead, where a corner is known to be empty.
 
     Example:
         >>> ax = canvas(None)
@@ -113,7 +122,52 @@ def legend(
         >>> [text.get_text() for text in ax.get_legend().get_texts()]
         ['net']
     """
-    ax.legend(loc=place, fontsize=8, labelcolor=INK, edgecolor="none", framealpha=0.85)
+    if place != "below":
+        ax.legend(loc=place, fontsize=8, labelcolor=INK, edgecolor="none", framealpha=0.85)
+        return
+    names = ax.get_legend_handles_labels()[1]
+    ax.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        borderaxespad=3.9,  # in heights of a letter: under the name of the axis
+        ncols=2 if len(names) > 1 and max(map(len, names)) <= 26 else 1,
+        fontsize=8,
+        labelcolor=INK,
+        frameon=False,
+        columnspacing=1.2,
+    )
+
+
+def between(value: float, *, percent: bool = False) -> str:
+    """A rate for a legend: in brackets its interval, where it has one.
+
+    Args:
+        value: an :class:`~siamlearn.estimates.Estimate`, or a plain number.
+        percent: whether to say it in per cent.
+
+    Example:
+        >>> from siamlearn.estimates import Estimate
+        >>> between(Estimate(0.98312, 0.951, 0.995))
+        '0.983 [0.951, 0.995]'
+        >>> between(Estimate(0.98312, 0.951, 0.995), percent=True), between(0.5)
+        ('98.3 % [95.1, 99.5]', '0.500')
+    """
+    factor, digits = (100, 1) if percent else (1, 3)
+    shown = f"{factor * value:.{digits}f}" + (" %" if percent else "")
+    low, high = getattr(value, "low", float("nan")), getattr(value, "high", float("nan"))
+    if not isfinite(low + high):
+        return shown
+    return f"{shown} [{factor * low:.{digits}f}, {factor * high:.{digits}f}]"
+
+
+def short(name: str, most: int = 16) -> str:
+    """The end of a long name, which tells pictures of one folder apart.
+
+    Example:
+        >>> short("s1/3.pgm"), short("a/very/long/folder/3.pgm", 12)
+        ('s1/3.pgm', '…older/3.pgm')
+    """
+    return name if len(name) <= most else "…" + name[1 - most :]
 
 
 def whole(ax: Axes) -> None:

@@ -1,24 +1,22 @@
-"""The curves of a training and of a report: losses, error rates, ranks.
+"""The curves of a report: one error against the other, ranks, reliability.
 
-Each takes the numbers as they are and works out only the rates that it draws.
+The report itself is a thick line, with a band where one is given, its baselines are thin and
+dashed, and its operating points are marked the same in every figure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from siamlearn.evaluation import Report
-from siamlearn.functional import verification
 from siamlearn.plots.canvas import (
     FAINT,
     GENUINE,
-    IMPOSTOR,
     INK,
     OTHERS,
-    PEOPLE,
+    POINTS,
+    between,
     canvas,
     dressed,
     legend,
@@ -28,118 +26,27 @@ from siamlearn.plots.canvas import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
-__all__ = [
-    "accuracy",
-    "cmc",
-    "det",
-    "distance_histogram",
-    "precision_recall",
-    "roc",
-    "training_curves",
-]
+    from siamlearn.estimates import Estimate
+    from siamlearn.functional.accepted import Accepted
+    from siamlearn.functional.reliability import Reliability
+    from siamlearn.inspection.rates import Bands
+    from siamlearn.reports import Report
+
+__all__ = ["cmc", "det", "precision_recall", "reliability", "roc"]
+
+# In per cent; those that stand first are written first where there is not room for all.
+TICKS = (50, 10, 1, 0.1, 0.01, 0.001, 1e-4, 90, 99, 99.9, 5, 20, 2, 0.5, 0.2, 40, 60, 80, 95, 98)
 
 
-def training_curves(
-    log: Sequence[Mapping[str, Any]],
-    *,
-    values: Sequence[str] = ("loss", "val_loss"),
-    ax: Axes | None = None,
+def roc(
+    report: Report, *, bands: Bands | None = None, log: bool = False, ax: Axes | None = None
 ) -> Axes:
-    """How the loss fell, epoch by epoch, on the training and on the validation pictures.
-
-    The lowest validation loss is marked. A row without a value is left out of that value's curve.
-
-    Args:
-        log: the trainer's log: one row an epoch, with "epoch" and the values to draw.
-        values: which columns of the log.
-
-    Raises:
-        ValueError: if no row has any of the values.
-
-    Example:
-        >>> log = [{"epoch": 1, "loss": 0.9, "val_loss": 1.0}, {"epoch": 2, "loss": 0.5}]
-        >>> [line.get_label() for line in training_curves(log).lines]
-        ['training', 'validation', 'lowest, epoch 1']
-    """
-    curves = {v: [(r["epoch"], r[v]) for r in log if r.get(v) is not None] for v in values}
-    if not any(curves.values()):
-        msg = (
-            f"a curve needs a row with {' or '.join(values)}, but none of the {len(log)} rows of "
-            "the log has one; train for an epoch, or name other values"
-        )
-        raise ValueError(msg)
-    ax = canvas(ax)
-    names = {"loss": "training", "val_loss": "validation"}
-    for (value, points), colour in zip(curves.items(), (GENUINE, IMPOSTOR, *PEOPLE), strict=False):
-        if points:
-            style = "o-" if len(points) < 30 else "-"
-            name = names.get(value, value)
-            ax.plot(*zip(*points, strict=True), style, ms=3, lw=1.5, color=colour, label=name)
-    if curves.get("val_loss"):
-        epoch, lowest = min(curves["val_loss"], key=lambda point: point[1])
-        ax.plot(
-            [epoch],
-            [lowest],
-            "*",
-            ms=10,
-            color=IMPOSTOR,
-            clip_on=False,
-            label=f"lowest, epoch {epoch}",
-        )
-    whole(ax)
-    if all(y >= 0 for points in curves.values() for _, y in points):
-        ax.set_ylim(bottom=0)
-    legend(ax, "upper right")
-    return dressed(ax, "Training", "epoch", "loss" if "loss" in values else "value")
-
-
-def distance_histogram(report: Report, *, bins: int = 60, ax: Axes | None = None) -> Axes:
-    """How far apart two pictures of one person are, beside pictures of two people.
-
-    Both are densities, so that the few genuine pairs are seen beside the many impostors. The line
-    is the operating point's threshold or, without one, that of the equal error rate.
-
-    Args:
-        bins: how many, over the range of all distances.
-
-    Example:
-        >>> import siamlearn as sl
-        >>> found = sl.embed(torch.nn.Flatten(), sl.DrawnFaces(3, 4))
-        >>> report = sl.evaluate(found, baselines=False)
-        >>> distance_histogram(report).get_title()
-        'Distances of pairs'
-    """
-    ax = canvas(ax)
-    both = torch.cat([report.genuine, report.impostor])
-    span = (both.min().item(), both.max().item())
-    for name, distance, colour in (
-        ("genuine", report.genuine, GENUINE),
-        ("impostor", report.impostor, IMPOSTOR),
-    ):
-        ax.hist(
-            distance.numpy(),
-            bins=bins,
-            range=span,
-            density=True,
-            histtype="stepfilled",
-            facecolor=colour + "66",
-            edgecolor=colour,
-            label=f"{name} ({len(distance):,})",
-        )
-    name, threshold = _threshold(report)
-    ax.axvline(threshold, color=INK, lw=1, ls="--", label=f"{name}, {threshold:.3g}")
-    ax.set_ylim(top=1.3 * ax.get_ylim()[1])  # room for the legend
-    legend(ax, "upper right")
-    return dressed(ax, "Distances of pairs", "distance", "density")
-
-
-def roc(report: Report, *, log: bool = False, ax: Axes | None = None) -> Axes:
     """How many true matches are found for how many false ones, with the area under the curve.
 
-    The report's baselines are thin and dashed; its operating point, if it has one, is a dot.
-
     Args:
+        bands: intervals of the true match rate at each false match rate.
         log: a logarithmic axis of false matches, which shows the rates that one would run at.
 
     Example:
@@ -149,53 +56,74 @@ def roc(report: Report, *, log: bool = False, ax: Axes | None = None) -> Axes:
         >>> roc(report, log=True).get_xscale()
         'log'
     """
-    ax = canvas(ax)
+    ax = canvas(ax, size=_size(report))
     for each, style in _rows(report):
-        seen = verification.rates(each.genuine, each.impostor)
-        x, y = thinned(seen.fmr, 1 - seen.fnmr, log=log)
+        x, y = thinned(each.accepted.fmr, 1 - each.accepted.fnmr, log=log)
         steps = "steps-post" if log else "default"
-        ax.plot(x, y, drawstyle=steps, label=f"{each.name}, AUC {each.auc:.3f}", **style)
-    if report.fmr is not None and report.fnmr is not None:
-        ax.plot([report.fmr], [1 - report.fnmr], "o", ms=5, color=INK, label="operating point")
+        ax.plot(x, y, drawstyle=steps, label=f"{each.name}, AUC {_value(each.auc, style)}", **style)
+    if bands is not None:
+        _band(ax, bands.at_fmr, 1 - bands.fnmr_at_high, 1 - bands.fnmr_at_low)
+    _points(ax, report, lost=False)
     if log:
         ax.set_xscale("log")
-        ax.set_xlim(min(0.1, 1 / len(report.impostor)), 1)
+        ax.set_xlim(min(0.1, 1 / report.impostor), 1)
     else:
         ax.plot([0, 1], [0, 1], color=FAINT, lw=0.8, zorder=0)
         ax.set_xlim(-0.01, 1)
     ax.set_ylim(0, 1.01)
-    legend(ax, "lower right")
+    legend(ax)
     return dressed(ax, "ROC", "false match rate", "true match rate")
 
 
-def det(report: Report, *, ax: Axes | None = None) -> Axes:
-    """Which false non-match rate is paid for which false match rate, both logarithmic.
+def det(
+    report: Report, *, bands: Bands | None = None, log: bool = False, ax: Axes | None = None
+) -> Axes:
+    """Which false non-match rate is paid for which false match rate.
 
-    Along the dotted line the two are equal. Rates of zero lie outside.
+    The axes are normal deviates: where both kinds of distances are normal, the curve is straight.
+    Along the dotted line the two rates are equal. Rates of zero lie outside.
+
+    Args:
+        bands: intervals of the false non-match rate at each false match rate.
+        log: logarithmic axes instead, for very small rates.
 
     Example:
         >>> import siamlearn as sl
         >>> found = sl.embed(torch.nn.Flatten(), sl.DrawnFaces(3, 4))
         >>> report = sl.evaluate(found, baselines=False)
-        >>> det(report).get_yscale()
-        'log'
+        >>> det(report).get_title(), det(report, log=True).get_yscale()
+        ('DET', 'log')
 
     Source:
-        ISO/IEC 19795-1, the detection error trade-off, on the axes of NIST's face reports.
+        Martin, Doddington, Kamm, Ordowski, Przybocki: The DET Curve in Assessment of Detection
+        Task Performance, Eurospeech 1997; ISO/IEC 19795-1.
     """
-    ax = canvas(ax)
+    ax = canvas(ax, size=_size(report))
     for each, style in _rows(report):
-        seen = verification.rates(each.genuine, each.impostor)
-        x, y = thinned(seen.fmr, seen.fnmr, log=True)
-        ax.plot(x, y, drawstyle="steps-post", label=f"{each.name}, EER {each.eer:.3f}", **style)
-    left, low = 1 / len(report.impostor), 1 / len(report.genuine)
-    ax.plot([min(left, low), 1], [min(left, low), 1], ":", color=FAINT, lw=0.8, zorder=0)
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.set_xlim(min(0.1, left), 1)
-    ax.set_ylim(min(0.1, low), 1)
-    legend(ax, "lower left")
-    return dressed(ax, "DET", "false match rate", "false non-match rate")
+        x, y = thinned(each.accepted.fmr, each.accepted.fnmr, log=True)
+        label = f"{each.name}, EER {_value(each.eer, style, percent=True)}"
+        ax.plot(x, y, drawstyle="steps-post", label=label, **style)
+    if bands is not None:
+        _band(ax, bands.at_fmr, bands.fnmr_at_low, bands.fnmr_at_high)
+    _points(ax, report, lost=True)
+    worst = max(each.eer for each, _ in _rows(report))
+    top = 1.0 if log else 0.6 if worst < 0.3 else 0.995
+    left, low = _least(report, top)
+    if log:
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+    else:
+        _normal_deviates(ax, "x", (left, top))
+        _normal_deviates(ax, "y", (low, top))
+    if not _crosses(report.accepted, left, low, top):
+        ax.text(0.5, 0.5, "the curve lies outside", transform=ax.transAxes, color=INK, ha="center")
+    both = torch.logspace(-8, 0, 200)
+    ax.plot(both, both, ":", color=FAINT, lw=1, zorder=0)
+    ax.set_xlim(left, top)
+    ax.set_ylim(low, top)
+    legend(ax)
+    unit = "" if log else ", %"
+    return dressed(ax, "DET", f"false match rate{unit}", f"false non-match rate{unit}")
 
 
 def precision_recall(report: Report, *, ax: Axes | None = None) -> Axes:
@@ -210,65 +138,24 @@ def precision_recall(report: Report, *, ax: Axes | None = None) -> Axes:
         >>> precision_recall(report).get_ylabel()
         'precision'
     """
-    ax = canvas(ax)
+    ax = canvas(ax, size=_size(report))
     for each, style in _rows(report):
-        seen = verification.precision_recall(each.genuine, each.impostor)
-        area = verification.average_precision(each.genuine, each.impostor)
-        x, y = thinned(seen.recall, seen.precision)
+        x, y = thinned(each.accepted.recall, each.accepted.precision)
         # As in the average: what recall a threshold adds, it adds at its own precision.
-        ax.plot(x, y, drawstyle="steps-pre", label=f"{each.name}, mean {area:.3f}", **style)
-    share = _genuine_share(report)
+        label = f"{each.name}, mean {_value(each.average_precision, style)}"
+        ax.plot(x, y, drawstyle="steps-pre", label=label, **style)
+    share = report.genuine / (report.genuine + report.impostor)
     ax.axhline(share, color=FAINT, lw=1.2, ls=":", label=f"every pair accepted, {share:.3f}")
-    ax.set_xlim(0, 1.01)
+    ax.set_xlim(0, 1)
     ax.set_ylim(0, 1.02)
-    legend(ax, "lower left")
+    legend(ax)
     return dressed(ax, "Precision and recall", "recall (true match rate)", "precision")
-
-
-def accuracy(report: Report, *, ax: Axes | None = None) -> Axes:
-    """How many pairs are judged rightly at each threshold, and the best threshold for these.
-
-    Accuracy counts all pairs alike, and most are impostors; balanced accuracy gives genuine and
-    impostor pairs half the weight each. The best threshold of these pairs flatters: on other
-    people it will do less well.
-
-    Example:
-        >>> import siamlearn as sl
-        >>> found = sl.embed(torch.nn.Flatten(), sl.DrawnFaces(3, 4))
-        >>> report = sl.evaluate(found, baselines=False)
-        >>> accuracy(report).get_xlabel()
-        'threshold'
-    """
-    ax = canvas(ax)
-    seen = verification.rates(report.genuine, report.impostor)
-    threshold = seen.threshold.clone()
-    # The first one, where nothing is accepted, is -inf: drawn a little below the rest.
-    threshold[0] = threshold[1] - 0.02 * (threshold[-1] - threshold[1])
-    share = _genuine_share(report)
-    right = 1 - share * seen.fnmr - (1 - share) * seen.fmr
-    top = int(right.argmax())
-    best = float(threshold[top : top + 2].mean()), float(right[top])
-    for name, y, (at, value), colour, mark in (
-        ("accuracy", right, best, IMPOSTOR, "s"),
-        (
-            "balanced",
-            seen.balanced_accuracy,
-            (report.best_threshold, report.balanced_accuracy),
-            GENUINE,
-            "o",
-        ),
-    ):
-        ax.plot(*thinned(threshold, y), drawstyle="steps-post", lw=1.5, color=colour)
-        label = f"{name}, best {value:.3f} at {at:.3g}"
-        ax.plot([at], [value], "-" + mark, ms=6, color=colour, label=label)
-    ax.axvline(report.best_threshold, color=INK, lw=0.8, ls="--")
-    ax.set_ylim(0, 1.02)
-    legend(ax, "lower left")
-    return dressed(ax, "Accuracy", "threshold", "pairs judged rightly")
 
 
 def cmc(report: Report, *, ax: Axes | None = None) -> Axes:
     """How often the right person is among the nearest one, two, three ... of the gallery.
+
+    Bars are the intervals of the report's own rates.
 
     Example:
         >>> import siamlearn as sl
@@ -277,16 +164,46 @@ def cmc(report: Report, *, ax: Axes | None = None) -> Axes:
         >>> cmc(report).get_xlabel()
         'rank'
     """
-    ax = canvas(ax)
+    ax = canvas(ax, size=_size(report))
     for each, style in _rows(report):
         rank = range(1, len(each.cmc) + 1)
-        label = f"{each.name}, rank 1: {each.rank1:.1%}"
+        label = f"{each.name}, rank 1: {_value(each.rank1, style, percent=True)}"
         ax.plot(rank, each.cmc, marker="o", ms=3, label=label, **style)
+    lowest = min(float(each.rank1) for each, _ in _rows(report))
+    if report.rank1.known:
+        rank = range(1, len(report.cmc) + 1)
+        ends = [rate.low for rate in report.cmc], [rate.high for rate in report.cmc]
+        ax.vlines(rank, *ends, color=GENUINE, lw=1, alpha=0.6)
+        lowest = min(lowest, *ends[0])
     whole(ax)
-    lowest = min(each.rank1 for each, _ in _rows(report))
-    ax.set_ylim(min(0.95, lowest - 0.02), 1.002)
-    legend(ax, "lower right")
+    ax.set_ylim(max(0.0, min(0.95, lowest - 0.02)), 1.005)
+    legend(ax)
     return dressed(ax, "Identification (CMC)", "rank", "right person by this rank")
+
+
+def reliability(found: Reliability, *, ax: Axes | None = None) -> Axes:
+    """How often pairs are of one person, beside how often they were said to be.
+
+    On the line, probabilities mean what they say; below it they promise too much. The larger a
+    dot, the more pairs it stands for.
+
+    Example:
+        >>> from siamlearn.functional.reliability import reliability as measured
+        >>> same = torch.tensor([False, True, True])
+        >>> found = measured(torch.tensor([0.2, 0.4, 0.9]).double(), same, bins=2)
+        >>> reliability(found).get_title()
+        'Reliability'
+    """
+    ax = canvas(ax, size=(4.4, 4.2))
+    ax.plot([0, 1], [0, 1], color=FAINT, lw=1, zorder=0)
+    label = f"expected calibration error {float(found.error):.3f}"
+    ax.plot(found.predicted, found.observed, color=GENUINE, lw=1.2, label=label)
+    sizes = 12 + 250 * found.share
+    ax.scatter(found.predicted, found.observed, s=sizes, color=GENUINE, alpha=0.6, linewidths=0)
+    ax.set_xlim(-0.03, 1.03)
+    ax.set_ylim(-0.03, 1.03)
+    legend(ax, "upper left")
+    return dressed(ax, "Reliability", "said to be one person", "are one person")
 
 
 def _rows(report: Report) -> list[tuple[Report, dict[str, Any]]]:
@@ -294,17 +211,79 @@ def _rows(report: Report) -> list[tuple[Report, dict[str, Any]]]:
     rows: list[tuple[Report, dict[str, Any]]] = [
         (report, {"color": GENUINE, "lw": 1.8, "zorder": 3})
     ]
-    for baseline, colour in zip(report.baselines, OTHERS, strict=False):
+    for number, baseline in enumerate(report.baselines):
+        colour = OTHERS[number % len(OTHERS)]
         rows.append((baseline, {"color": colour, "lw": 1.0, "ls": "--"}))
     return rows
 
 
-def _genuine_share(report: Report) -> float:
-    return len(report.genuine) / (len(report.genuine) + len(report.impostor))
+def _size(report: Report) -> tuple[float, float]:
+    """Of a new figure, with room for the names."""
+    return 5.0, 4.0 + 0.17 * (1 + len(report.baselines) + len(report.points))
 
 
-def _threshold(report: Report) -> tuple[str, float]:
-    """What the threshold of a report is called, and its value."""
-    if report.point is None:
-        return "equal error rate", report.eer_threshold
-    return "operating point", report.point.threshold
+def _value(value: Estimate, style: dict[str, Any], *, percent: bool = False) -> str:
+    """The report's value with its interval, those of its baselines without."""
+    return between(float(value) if "ls" in style else value, percent=percent)
+
+
+def _band(ax: Axes, x: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> None:
+    ax.fill_between(x, low, high, step="post", color=GENUINE, alpha=0.15, linewidth=0, zorder=1)
+
+
+def _points(ax: Axes, report: Report, *, lost: bool) -> None:
+    """The operating points, with the intervals of both rates."""
+    for number, seen in enumerate(report.points):
+        low, here, high = seen.fnmr.low, float(seen.fnmr), seen.fnmr.high
+        if not lost:
+            low, here, high = 1 - low, 1 - here, 1 - high
+        mark = POINTS[number % len(POINTS)]
+        ax.plot([seen.fmr], [here], mark, ms=5, color=INK, zorder=5, label=f"at {seen.point.name}")
+        if seen.fmr.known and seen.fnmr.known:
+            ax.plot([seen.fmr.low, seen.fmr.high], [here, here], color=INK, lw=0.8, zorder=4)
+            ax.plot([seen.fmr, seen.fmr], [low, high], color=INK, lw=0.8, zorder=4)
+
+
+def _least(report: Report, top: float) -> tuple[float, float]:
+    """The smallest FMR and FNMR to show: that of a pair, or where the other rate is too high."""
+    counts = [each.accepted for each, _ in _rows(report)]
+    ends = []
+    for pairs, rates in (
+        (report.impostor, [(seen.fmr, seen.fnmr) for seen in counts]),
+        (report.genuine, [(seen.fnmr, seen.fmr) for seen in counts]),
+    ):
+        shown = [float(own[other < top].min()) for own, other in rates if (other < top).any()]
+        ends.append(min(0.1, max([0.7 / pairs, 0.6 * min(shown, default=0)])))
+    return ends[0], ends[1]
+
+
+def _crosses(seen: Accepted, left: float, low: float, top: float) -> bool:
+    """Whether any of the steps of a curve goes through these limits."""
+    (x, after), (y, below) = ((rate[:-1], rate[1:]) for rate in (seen.fmr, seen.fnmr))
+    across = (low < y) & (y < top) & (x < top) & (left < after)
+    down = (left < after) & (after < top) & (low < y) & (below < top)
+    return bool((across | down).any())
+
+
+def _normal_deviates(ax: Axes, axis: str, limits: tuple[float, float]) -> None:
+    """An axis of rates on which a normal distribution is a straight line, labelled in per cent."""
+    from matplotlib.scale import FuncScale
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+    from scipy.special import ndtr, ndtri
+
+    which: Axis = getattr(ax, f"{axis}axis")
+
+    def deviate(rate: Any) -> Any:
+        return ndtri(torch.as_tensor(rate, dtype=torch.float64).clamp(1e-9, 1 - 1e-9).numpy())
+
+    getattr(ax, f"set_{axis}scale")(FuncScale(which, (deviate, ndtr)))
+    low, high = (float(deviate(limit)) for limit in limits)
+    shown: dict[float, float] = {}
+    for percent in TICKS:
+        place = float(deviate(percent / 100))
+        free = all(abs(place - other) > (high - low) / 11 for other in shown.values())
+        if low <= place <= high and free:
+            shown[percent] = place
+    which.set_major_locator(FixedLocator([percent / 100 for percent in shown]))
+    which.set_major_formatter(FixedFormatter([f"{percent:g}" for percent in shown]))
+    which.set_minor_locator(NullLocator())

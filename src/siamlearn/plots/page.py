@@ -7,21 +7,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from siamlearn.embeddings import Embeddings
-from siamlearn.evaluation import Report
 from siamlearn.plots.canvas import INK, new_figure
-from siamlearn.plots.curves import (
-    accuracy,
-    cmc,
-    distance_histogram,
-    precision_recall,
-    roc,
-    training_curves,
-)
-from siamlearn.plots.people import embedding_map
+from siamlearn.plots.curves import cmc, precision_recall, roc
+from siamlearn.plots.maps import embedding_map
+from siamlearn.plots.thresholds import accuracy, distance_histogram
+from siamlearn.plots.training import training_curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from siamlearn.reports import Report
 
 __all__ = ["overview"]
 
@@ -55,7 +51,7 @@ def overview(
     if len(panels) % 2:
         panels.insert(-1, partial(precision_recall, report))
     columns = len(panels) // 2
-    figure = new_figure((4.2 * columns, 7.4))
+    figure = new_figure((4.2 * columns, 9.0))
     for place, draw in enumerate(panels, start=1):
         ax = draw(ax=figure.add_subplot(2, columns, place))
         title = rf"$\bf{{{'abcdef'[place - 1]}}}$   {ax.get_title()}"
