@@ -14,6 +14,7 @@ from siamlearn.data.att_faces import ATTFaces, find_att_faces
 from siamlearn.data.drawn import DrawnFaces
 from siamlearn.data.image_set import ImageSet
 from siamlearn.data.images import from_arrays, from_csv, from_folder, from_torchvision, read_image
+from siamlearn.data.pair_lists import PairList, read_pairs
 from siamlearn.data.pairing import HardNegatives, ListedPairs, RandomNegatives, RandomPositives
 from siamlearn.data.samplers import BalancedSampler, PairSampler, TripletSampler
 from siamlearn.data.transforms import Augment
@@ -21,6 +22,7 @@ from siamlearn.embeddings import Embeddings, embed
 from siamlearn.estimates import Estimate
 from siamlearn.evaluation import differences, evaluate
 from siamlearn.fitting import Run, fit
+from siamlearn.folds import FoldReport, evaluate_folds
 from siamlearn.functional.distances import cosine, euclidean, signal_to_noise, squared_euclidean
 from siamlearn.functional.pairings import (
     adjacent_pairs,
@@ -130,6 +132,7 @@ __all__ = [
     "Evaluate",
     "FastAPLoss",
     "Finding",
+    "FoldReport",
     "Gallery",
     "GeneralisedLiftedLoss",
     "HardNegatives",
@@ -152,6 +155,7 @@ __all__ = [
     "NormalisedSoftmaxLoss",
     "OperatingPoint",
     "PNPLoss",
+    "PairList",
     "PairLoss",
     "PairSampler",
     "Plots",
@@ -197,6 +201,7 @@ __all__ = [
     "embed",
     "euclidean",
     "evaluate",
+    "evaluate_folds",
     "find_att_faces",
     "fit",
     "from_arrays",
@@ -213,6 +218,7 @@ __all__ = [
     "protocols",
     "read_config",
     "read_image",
+    "read_pairs",
     "rebuilt_split",
     "report",
     "s_norm",

@@ -1,10 +1,13 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import Flatten
 
+from siamlearn.comparison import Protocol
 from siamlearn.data import protocols
 from siamlearn.data.att_faces import ATTFaces
 from siamlearn.data.image_set import ImageSet
@@ -13,10 +16,12 @@ from siamlearn.data.protocols import (
     Split,
     bob_atnt,
     closed_set,
+    compared,
     leave_one_out,
     notebook,
     repeated_disjoint,
 )
+from siamlearn.embeddings import embed
 
 
 def numbered(people: int = 40, pictures: int = 10, ending: str = ".pgm") -> ImageSet:
@@ -32,7 +37,9 @@ ALL = [notebook, repeated_disjoint, closed_set, leave_one_out, bob_atnt]
 
 
 def test_every_protocol_is_here():
-    assert sorted(["Split", *(protocol.__name__ for protocol in ALL)]) == sorted(protocols.__all__)
+    assert sorted(["Split", "compared", *(protocol.__name__ for protocol in ALL)]) == sorted(
+        protocols.__all__
+    )
 
 
 def test_the_notebook_learns_from_s2_to_s31_and_tests_all_pairs_of_s32_to_s40():
@@ -204,6 +211,32 @@ def test_digests_tell_parts_apart():
 
     assert all(one.digest != other.digest for one, other in pairwise(splits))
     assert len({split.digest for split in splits}) == 6
+
+
+@pytest.mark.parametrize("protocol", ALL, ids=lambda protocol: protocol.__name__)
+def test_a_split_has_the_hash_of_the_report_on_it(protocol):
+    split = next(protocol(IMAGES))
+    probes, gallery = (
+        None if part is None else embed(Flatten(), part) for part in (split.probes, split.gallery)
+    )
+
+    assert Protocol.of(probes, gallery).digest == split.compared != split.digest
+    assert compared(probes, gallery) == split.compared
+
+
+def test_what_is_compared_is_told_apart_by_picture_person_session_and_side():
+    probes = embed(Flatten(), IMAGES.subset(range(4)))
+    others = [
+        probes.subset([0, 1, 2]),
+        replace(probes, names=("other", *probes.names[1:])),
+        replace(probes, labels=probes.labels + 1),
+        replace(probes, sessions=("1", "1", "2", "2")),
+    ]
+    found = [compared(probes), *map(compared, others), compared(probes, probes)]
+
+    assert len(set(found)) == len(found)
+    assert compared(probes.subset([3, 1, 0, 2])) == found[0]
+    assert [Protocol.of(other).digest for other in others] == found[1:5]
 
 
 def test_the_real_faces_have_every_protocol(att_faces_root):

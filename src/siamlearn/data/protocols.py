@@ -8,13 +8,23 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from siamlearn.data.image_set import ImageSet
 from siamlearn.data.randomness import address
 
-__all__ = ["Split", "bob_atnt", "closed_set", "leave_one_out", "notebook", "repeated_disjoint"]
+__all__ = [
+    "Split",
+    "bob_atnt",
+    "closed_set",
+    "compared",
+    "leave_one_out",
+    "notebook",
+    "repeated_disjoint",
+]
 
 WORLD = (1, 2, 5, 6, 10, 11, 12, 14, 16, 17, 20, 21, 24, 26, 27, 29, 33, 34, 36, 39)
 ENROL = (2, 4, 5, 7, 9)
@@ -58,6 +68,48 @@ class Split:
         parts = (self.train, self.probes, self.gallery)
         names = [None if part is None else part.names for part in parts]
         return hashlib.sha256(repr((self.name, names)).encode()).hexdigest()
+
+    @property
+    def compared(self) -> str:
+        """The hash in the report of ``evaluate``, which is of probes and gallery alone."""
+        return compared(self.probes, self.gallery)
+
+
+@runtime_checkable
+class Pictures(Protocol):
+    """An `ImageSet`, or what was embedded of one."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def labels(self) -> Tensor: ...
+    @property
+    def identities(self) -> tuple[str, ...]: ...
+
+
+def compared(probes: Pictures, gallery: Pictures | None = None) -> str:
+    """A SHA-256 of exactly which pictures of whom are compared, in whatever order they stand.
+
+    Two results can be compared if they agree in it: the reports of ``evaluate`` carry it as
+    ``report.protocol.digest``.
+
+    Example:
+        >>> from siamlearn.data.drawn import DrawnFaces
+        >>> faces = DrawnFaces(3, 2, size=(14, 12))
+        >>> compared(faces) == compared(faces.subset(range(5, -1, -1)))
+        True
+        >>> compared(faces) == compared(faces, faces)
+        False
+    """
+    text = repr([None if part is None else _listed(part) for part in (probes, gallery)])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _listed(pictures: Pictures) -> list[tuple[str, ...]]:
+    """Each picture's name, identity and session, in an order that does not matter."""
+    who = [pictures.identities[label] for label in pictures.labels.tolist()]
+    sessions = getattr(pictures, "sessions", None) or ("",) * len(who)
+    return sorted(zip(pictures.names, who, sessions, strict=True))
 
 
 def notebook(images: ImageSet) -> Iterator[Split]:

@@ -1,8 +1,10 @@
 """Pure functions of tensors: pairs, losses, margins, miners, error rates."""
 
 from siamlearn.functional import (
+    accepted,
     calibration,
     distances,
+    histogram,
     identification,
     intervals,
     losses,
@@ -10,14 +12,18 @@ from siamlearn.functional import (
     mining,
     pairings,
     pairs,
+    prepared,
     reliability,
     resampling,
+    retrieval,
     verification,
 )
 
 __all__ = [
+    "accepted",
     "calibration",
     "distances",
+    "histogram",
     "identification",
     "intervals",
     "losses",
@@ -25,7 +31,9 @@ __all__ = [
     "mining",
     "pairings",
     "pairs",
+    "prepared",
     "reliability",
     "resampling",
+    "retrieval",
     "verification",
 ]

@@ -1,0 +1,205 @@
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from siamlearn.data.att_faces import ATTFaces
+from siamlearn.data.pair_lists import PairList, read_pairs
+from siamlearn.embeddings import Embeddings, embed
+from siamlearn.folds import evaluate_folds
+from siamlearn.functional.distances import cosine
+
+
+def pairs_at(distances, same, fold):
+    """Pictures on a line, each pair so far apart, all of other people."""
+    count = len(distances)
+    at = torch.stack([torch.zeros(count), torch.tensor(distances, dtype=torch.float32)], dim=1)
+    labels = torch.arange(2 * count)
+    labels[1::2] = torch.where(torch.tensor(same), labels[::2], labels[1::2])
+    names = tuple(f"{i}.png" for i in range(2 * count))
+    embeddings = Embeddings(at.reshape(-1, 1), labels, tuple(map(str, range(2 * count))), names)
+    left = torch.arange(0, 2 * count, 2)
+    pairs = PairList("drawn", names, left, left + 1, torch.tensor(same), torch.tensor(fold))
+    return embeddings, pairs
+
+
+@st.composite
+def lists(draw):
+    folds, each = draw(st.integers(2, 5)), draw(st.integers(1, 6))
+    count = 2 * folds * each
+    distances = draw(st.lists(st.integers(0, 9), min_size=count, max_size=count))
+    same = [True, False] * (count // 2)
+    return pairs_at(distances, same, [k // (2 * each) for k in range(count)])
+
+
+# --- By hand --------------------------------------------------------------------------------------
+
+
+def test_a_fold_is_judged_at_the_threshold_of_the_others():
+    # In each of two folds a genuine pair and an impostor pair; those of the second are farther.
+    embeddings, pairs = pairs_at([1, 3, 4, 8], [True, False, True, False], [0, 0, 1, 1])
+    report = evaluate_folds(embeddings, pairs)
+
+    assert report.thresholds == (6, 2)  # of the second, and of the first
+    assert report.accuracies == (0.5, 0.5)  # 3 passes at 6; 4 is lost at 2
+    assert report.accuracy == 0.5
+    assert report.standard_error == 0
+    assert report.auc == 0.75
+    assert (report.genuine, report.impostor) == (2, 2)
+    assert report.notes == ()
+
+
+def test_the_standard_error_is_that_of_the_mean():
+    embeddings, pairs = pairs_at([1, 5, 1, 5, 1, 2], [True, False] * 3, [0, 0, 1, 1, 2, 2])
+    report = evaluate_folds(embeddings, pairs)
+
+    assert report.thresholds == (1.5, 1.5, 3)
+    assert report.accuracies == (1, 1, 0.5)
+    assert report.accuracy == pytest.approx(5 / 6)
+    deviation = math.sqrt((2 * (1 / 6) ** 2 + (1 / 3) ** 2) / 2)
+    assert report.standard_error == pytest.approx(deviation / math.sqrt(3))
+
+
+def test_where_all_is_right_the_interval_is_no_point():
+    embeddings, pairs = pairs_at([1, 5] * 10, [True, False] * 10, [k // 4 for k in range(20)])
+    report = evaluate_folds(embeddings, pairs)
+
+    assert report.accuracy == report.accuracy.high == 1
+    assert 0.5 < report.accuracy.low < 1
+    assert report.auc.low < 1
+
+
+def test_an_fmr_that_the_pairs_cannot_show_is_not_reported():
+    embeddings, pairs = pairs_at([1, 5] * 40, [True, False] * 40, [k // 8 for k in range(80)])
+    report = evaluate_folds(embeddings, pairs, fmrs=(0.1, 0.01))
+
+    assert report.fnmr_at[0.1] == 0
+    assert report.fnmr_at[0.01] is None
+    assert "FNMR at FMR 1 %     too few pairs" in str(report)
+
+
+def test_the_report_is_a_table_for_people_and_a_dictionary_for_programs():
+    embeddings, pairs = pairs_at([1, 3, 4, 8], [True, False, True, False], [0, 0, 1, 1])
+    report = evaluate_folds(embeddings, pairs, name="mine")
+
+    lines = str(report).splitlines()
+    assert lines[0] == f"mine on drawn ({pairs.digest[:8]}): accuracy 0.5000 ± 0.0000 over 2 folds"
+    assert lines[-2:] == ["   1    0.5000  6", "   2    0.5000  2"]
+    kept = json.loads(json.dumps(report.to_dict()))
+    assert kept["protocol"] == {"name": "drawn", "digest": pairs.digest}
+    assert kept["accuracies"] == [0.5, 0.5]
+    assert kept["auc"]["value"] == 0.75
+
+
+# --- Laws -----------------------------------------------------------------------------------------
+
+
+@given(drawn=lists())
+def test_folds_are_judged_as_by_the_straight_loop(drawn):
+    embeddings, pairs = drawn
+    distance = (embeddings.vectors[pairs.left] - embeddings.vectors[pairs.right]).abs().flatten()
+    report = evaluate_folds(embeddings, pairs, resamples=20)
+
+    for k, (accuracy, threshold) in enumerate(
+        zip(report.accuracies, report.thresholds, strict=True)
+    ):
+        others, own = pairs.fold != k, pairs.fold == k
+        asked = [-1.0, *distance.unique().tolist()]
+        of_others = [(((distance <= at) == pairs.same)[others]).double().mean() for at in asked]
+        chosen = ((distance <= threshold) == pairs.same)[others].double().mean()
+        assert chosen >= max(of_others[1:]) - 1e-12
+        assert accuracy == ((distance <= threshold) == pairs.same)[own].double().mean()
+    truth = pairs.same.numpy()
+    assert float(report.auc) == pytest.approx(metrics.roc_auc_score(truth, -distance.numpy()))
+
+
+@given(drawn=lists(), seed=st.integers(0, 99))
+def test_no_fold_has_a_say_in_its_own_threshold(drawn, seed):
+    embeddings, pairs = drawn
+    before = evaluate_folds(embeddings, pairs, resamples=2)
+    moved = embeddings.vectors.clone()
+    generator = torch.Generator().manual_seed(seed)
+    moved[pairs.right[pairs.fold == 0]] = 9 * torch.rand(
+        int((pairs.fold == 0).sum()), 1, generator=generator
+    )
+
+    after = evaluate_folds(replace(embeddings, vectors=moved), pairs, resamples=2)
+    assert after.thresholds[0] == before.thresholds[0]
+
+
+@given(each=st.integers(1, 5), folds=st.integers(2, 6))
+def test_a_constant_scorer_is_at_chance(each, folds):
+    count = 2 * each * folds
+    embeddings, pairs = pairs_at(
+        [1] * count, [True, False] * (count // 2), [k // (2 * each) for k in range(count)]
+    )
+    report = evaluate_folds(embeddings, pairs, resamples=20)
+
+    assert set(report.accuracies) == {0.5}
+    assert report.auc == report.eer == 0.5
+
+
+# --- Notes, and bad input -------------------------------------------------------------------------
+
+
+def test_what_to_know_before_one_quotes_it_is_noted():
+    embeddings, pairs = pairs_at([1, 5, 1, 5], [True, False] * 2, [0, 0, 1, 1])
+    more = replace(
+        pairs,
+        left=pairs.left[[0, 1, 2, 3, 0]],
+        right=pairs.right[[0, 1, 2, 3, 0]],
+        same=pairs.same[[0, 1, 2, 3, 0]],
+        fold=torch.tensor([0, 0, 1, 1, 1]),
+    )
+    notes = " ".join(evaluate_folds(embeddings, more).notes)
+
+    assert "more pairs of one kind" in notes
+    assert "folds share people" in notes
+    assert "1 pairs are in the list more than once" in notes
+    assert notes.split(". ")[-1] in str(evaluate_folds(embeddings, more))
+
+
+def test_a_list_of_other_pictures_is_refused():
+    embeddings, pairs = pairs_at([1, 5, 1, 5], [True, False] * 2, [0, 0, 1, 1])
+
+    with pytest.raises(ValueError, match=r"read it with read_pairs\(file, embeddings\)"):
+        evaluate_folds(embeddings.subset([0, 1, 2]), pairs)
+    with pytest.raises(ValueError, match="chosen on the others, but drawn has one fold"):
+        evaluate_folds(embeddings, replace(pairs, fold=0 * pairs.fold))
+    with pytest.raises(ValueError, match="got 4 genuine and 0 impostor pairs"):
+        evaluate_folds(embeddings, replace(pairs, same=torch.ones(4).bool()))
+
+
+@pytest.mark.parametrize("distance", [cosine, torch.cdist])
+def test_pairs_are_as_far_apart_as_their_distance_says(distance):
+    generator = np.random.default_rng(0)
+    embeddings, pairs = pairs_at([1, 5, 1, 5], [True, False] * 2, [0, 0, 1, 1])
+    vectors = torch.from_numpy(generator.normal(size=(8, 3))).float()
+    embeddings = replace(embeddings, vectors=vectors, distance=distance)
+
+    expected = distance(vectors, vectors)[pairs.left, pairs.right]
+    seen = evaluate_folds(embeddings, pairs).accepted.threshold[1:]
+    torch.testing.assert_close(seen, expected.sort().values)
+
+
+def test_a_list_in_the_form_of_lfw_judges_the_att_faces(att_faces_root, tmp_path):
+    images = ATTFaces(att_faces_root)
+    lines = ["4 5"]
+    for fold in range(4):
+        people = [f"s{10 * fold + k + 1}" for k in range(10)]
+        lines += [f"{person} 1 7" for person in people[:5]]
+        lines += [f"{one} 2 {other} 2" for one, other in zip(people[:5], people[5:], strict=True)]
+    path = tmp_path / "att.txt"
+    path.write_text("\n".join(lines))
+    pairs = read_pairs(path, images)
+    report = evaluate_folds(embed(torch.nn.Flatten(), images), pairs)
+
+    assert len(report.accuracies) == 4
+    assert report.notes == ()
+    assert 0.7 < report.accuracy <= 1
