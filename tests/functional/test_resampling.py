@@ -31,7 +31,7 @@ def tallied(distance, who, unit=None, threshold=None, rows=7):
     same = who[:, None] == who
     unit = who if unit is None else unit
     if threshold is None:
-        threshold = grid(distance[same & once], distance[~same & once])
+        threshold = grid(accepted(distance[same & once], distance[~same & once]))
     tally = Tally(threshold, int(unit.max()) + 1)
     for start in range(0, len(who), rows):
         rows_ = slice(start, start + rows)
@@ -162,7 +162,7 @@ def test_a_long_grid_changes_rates_but_little():
     once = torch.ones_like(distance).triu(1).bool()
     same = who[:, None] == who
     exact = accepted(distance[same & once], distance[~same & once])
-    threshold = grid(distance[same & once], distance[~same & once], at=(1.234,))
+    threshold = grid(exact, at=(1.234,))
     coarse = tallied(distance, who, threshold=threshold, rows=100).accepted()
 
     assert len(threshold) <= 1003

@@ -100,11 +100,7 @@ def groups(identities: int, most: int = UNITS, seed: int = 0) -> Int[Tensor, " i
 
 
 def grid(
-    genuine: Float[Tensor, " m"],
-    impostor: Float[Tensor, " n"],
-    *,
-    at: tuple[float, ...] = (),
-    most: int = THRESHOLDS,
+    seen: Accepted, *, at: tuple[float, ...] = (), most: int = THRESHOLDS
 ) -> Float[Tensor, " t"]:
     """Thresholds to count at: every distance, or so many that no rate jumps between two.
 
@@ -113,39 +109,32 @@ def grid(
     where the errors are.
 
     Args:
-        genuine: distances of genuine pairs, all of them or a random sample.
-        impostor: distances of impostor pairs, likewise.
+        seen: all pairs, or a random sample of them.
         at: thresholds whose rates are asked for, and so counted exactly.
+        most: how many thresholds there may be, besides those asked for.
 
     Returns:
-        Ascending, from -inf, where nothing is accepted, to the largest distance given.
+        Ascending, from -inf, where nothing is accepted, to the largest distance.
 
     Example:
-        >>> grid(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 5.0]), at=(3.0,))
+        >>> from siamlearn.functional.accepted import accepted
+        >>> seen = accepted(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 5.0]))
+        >>> grid(seen, at=(3.0,))
         tensor([-inf, 1., 2., 3., 5.], dtype=torch.float64)
     """
-    kinds = genuine.double().sort().values, impostor.double().sort().values
-    largest = torch.cat([kind[-1:] for kind in kinds]).max()
-    asked = torch.tensor([-torch.inf, *at, largest], dtype=torch.float64, device=largest.device)
-    every = _distinct(torch.cat(kinds))
-    if len(every) <= most:
-        return _distinct(torch.cat([every, asked]))
-    quarter = most // 4
-    even = torch.linspace(0, 1, quarter, dtype=torch.float64)
-    tail = torch.logspace(np.log10(RAREST), 0, quarter, dtype=torch.float64)
-    upper, lower = torch.cat([even, 1 - tail]), torch.cat([even, tail])
-    chosen = [_quantiles(kind, share) for kind, share in zip(kinds, (upper, lower), strict=True)]
-    return _distinct(torch.cat([*chosen, asked]))
-
-
-def _quantiles(ascending: Float[Tensor, " m"], share: Float[Tensor, " s"]) -> Float[Tensor, " s"]:
-    # torch.quantile takes no more than 16 million.
-    place = (share * (len(ascending) - 1)).round().long()
-    return ascending.index_select(0, place.to(ascending.device))
-
-
-def _distinct(values: Float[Tensor, " v"]) -> Float[Tensor, " w"]:
-    distinct: Tensor = torch.unique_consecutive(values.sort().values)
+    every = seen.threshold.double()
+    asked = every.new_tensor(at)
+    if len(every) > most:
+        even = torch.linspace(0, 1, most // 4, dtype=torch.float64, device=every.device)
+        tail = torch.logspace(np.log10(RAREST), 0, most // 4, device=every.device).double()
+        shares = torch.cat([even, 1 - tail]), torch.cat([even, tail])
+        places = [
+            torch.searchsorted(counts.double(), share * counts[-1])
+            for counts, share in zip((seen.genuine, seen.impostor), shares, strict=True)
+        ]
+        ends = every[[0, -1]]
+        every = torch.cat([every[torch.cat(places).clamp(max=len(every) - 1)], ends])
+    distinct: Tensor = torch.unique_consecutive(torch.cat([every, asked]).sort().values)
     return distinct
 
 
@@ -203,11 +192,12 @@ class Cells:
             )
             raise ValueError(msg)
         genuine = weights @ self.genuine.double()
-        one, other = torch.triu_indices(self.units, self.units, 1, device=weights.device)
-        # Half of the square is enough: a pair of units is the same either way.
-        counts = (self.impostor[one, other] + self.impostor[other, one]).double()
-        impostor = (weights[:, one] * weights[:, other]) @ counts
-        impostor += weights @ self.impostor.diagonal().T.double()
+        impostor = weights @ self.impostor.diagonal().T.double()
+        for unit in range(self.units):
+            # A pair of units is the same either way, so half of the square is enough.
+            others = self.impostor[unit, unit + 1 :] + self.impostor[unit + 1 :, unit]
+            drawn = weights[:, unit : unit + 1] * weights[:, unit + 1 :]
+            impostor.addmm_(drawn, others.double())
         wanted = self.impostor[..., -1].sum() / self.genuine[..., -1].sum()
         scale = wanted * genuine[:, -1:] / impostor[:, -1:]
         return Accepted(self.threshold, genuine, impostor * scale)
