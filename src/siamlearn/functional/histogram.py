@@ -28,6 +28,7 @@ Integers = NDArray[np.integer[Any]]
 MANTISSA = 23  # binary digits of a float32 after the point
 INFINITY = 0x7F800000  # its bits
 CHUNK = 2**16  # keys that stay in the cache
+NEARBY = 2**16  # bins that do
 EXACTLY = 2**25  # pairs: 134 MB
 
 
@@ -174,13 +175,15 @@ class Histogram:
             if places.min() < 0:
                 places = _ordered(places)
             keys = np.right_shift(places, shift, dtype=np.int64)
-            # Counted from the least of them, the few that there are stay in the cache.
-            least = int(keys.min())
-            keys -= least
-            found = np.bincount(keys)
-            here = range(half + least, half + least + len(found))
-            counts[here.start : here.stop] += sign * found
-            self._use(here)
+            self._use(range(half + int(keys.min()), half + int(keys.max()) + 1))
+            # Bins near the largest stay in the cache; pictures beside their copies are far below.
+            least = max(int(keys.max()) - NEARBY, int(keys.min()))
+            far = keys < least
+            if far.any():
+                np.add.at(counts, half + keys[far], sign)
+                keys = keys[~far]
+            found = np.bincount(keys - least)
+            counts[half + least : half + least + len(found)] += sign * found
 
 
 @final
