@@ -13,6 +13,7 @@ from siamlearn.data.images import ImageSet
 from siamlearn.embeddings import Embeddings, embed
 from siamlearn.estimates import Estimate
 from siamlearn.evaluation import differences, evaluate
+from siamlearn.functional import histogram
 from siamlearn.functional.distances import cosine
 from siamlearn.functional.verification import threshold_at_fmr
 from siamlearn.known import known
@@ -390,3 +391,22 @@ def test_pictures_of_one_name_are_refused():
 def test_nothing_is_refused_as_a_gallery():
     with pytest.raises(ValueError, match="gallery must hold a picture or more, got none"):
         evaluate(scattered(), gallery=scattered().subset([]))
+
+
+def test_too_many_pairs_to_keep_are_counted_in_bins_and_the_error_is_told(monkeypatch):
+    people = scattered(8, 6)
+    exact = evaluate(people)
+    monkeypatch.setattr(
+        histogram.PairCounter.__init__, "__kwdefaults__", {"exactly": 100, "digits": 6}
+    )
+
+    binned = evaluate(people)
+
+    assert str(exact.bounds) == "exact"
+    low, high = binned.bounds.auc
+    assert low <= exact.auc <= high
+    assert low < high
+    assert binned.auc == pytest.approx(float(exact.auc), abs=high - low)
+    assert binned.auc.low == pytest.approx(exact.auc.low, abs=0.02)
+    assert "counted in bins" in str(binned)
+    assert binned.rank1 == exact.rank1

@@ -17,7 +17,8 @@ from torch import Tensor
 from siamlearn.comparison import Protocol, Strip, people_of, strips
 from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
-from siamlearn.functional.accepted import Accepted, accepted
+from siamlearn.functional.accepted import Accepted
+from siamlearn.functional.histogram import PairCounter, bounds
 from siamlearn.functional.intervals import Trials, interval
 from siamlearn.functional.resampling import Cells, Tally, draws, groups, weighted_mean
 from siamlearn.functional.verification import resolves
@@ -49,10 +50,11 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """Who is drawn anew: the unit of every probe and reference, and how often each is drawn."""
+    """Who is drawn anew: the unit of every probe, reference and nearest wrong reference."""
 
     probes: Int[Tensor, " q"]
     references: Int[Tensor, " r"]
+    rivals: Int[Tensor, " q"]
     weights: Float[Tensor, "b u"]
     trials: Trials
     level: float
@@ -83,14 +85,15 @@ def measure(
 ) -> Report:
     """A report without baselines."""
     who, reference_who, names = people_of(probes, gallery)
-    seen, found = compared(probes, gallery, asked)
     unit = groups(len(names))
+    references = unit[reference_who]
+    seen, found, rivals = compared(probes, gallery, references, asked)
     units = int(unit.max()) + 1
     weights = torch.empty(0, units, dtype=torch.float64)
     if asked.resamples:
         weights = draws(units, asked.resamples, asked.seed)
     trials = Trials(len(names), len(probes))
-    people = People(unit[who], unit[reference_who], weights, trials, asked.level)
+    people = People(unit[who], references, rivals, weights, trials, asked.level)
     cells = counted(probes, gallery, seen, people, asked)
     drawn = cells.resampled(people.weights)
     return Report(
@@ -105,6 +108,7 @@ def measure(
         best_threshold=seen.best()[1].item(),
         without_answer=found.unanswerable,
         trained_on=len(known_by(probes.trained_on, names)),
+        bounds=bounds(seen, fmr=asked.fmrs),
         accepted=seen,
         cells=cells,
         found=found,
@@ -116,28 +120,30 @@ def measure(
 
 
 def compared(
-    probes: Embeddings, gallery: Embeddings | None, asked: Asked
-) -> tuple[Accepted, Found]:
-    """All pairs, counted, and what every probe found; the strips are looked at once for both."""
-    genuine: list[Tensor] = []
-    impostor: list[Tensor] = []
+    probes: Embeddings, gallery: Embeddings | None, references: Int[Tensor, " r"], asked: Asked
+) -> tuple[Accepted, Found, Int[Tensor, " q"]]:
+    """All pairs, counted; what every probe found; and the unit of the nearest wrong picture."""
+    counter, rivals = PairCounter(), []
+    last = references.max()
 
     def watched() -> Iterator[Strip]:
-        for strip in strips(probes, gallery, progress=asked.progress):
-            genuine.append(strip.genuine)
-            impostor.append(strip.impostor)
+        for strip in counter.watching(strips(probes, gallery, progress=asked.progress)):
+            wrong = strip.distance.masked_fill(strip.same | ~strip.valid, torch.inf)
+            # Of several at the same distance one that does not depend on the order of pictures.
+            first = wrong.amin(dim=1, keepdim=True)
+            rivals.append(torch.where(wrong == first, references, last).amin(dim=1))
             yield strip
 
     found = search(watched())
-    right, wrong = torch.cat(genuine), torch.cat(impostor)
-    if not len(right) or not len(wrong):
+    right, wrong = counter.pairs
+    if not right or not wrong:
         msg = (
             f"a report needs two pictures of one identity and pictures of two identities to "
-            f"compare, got {len(right)} genuine and {len(wrong)} impostor pairs from "
+            f"compare, got {right} genuine and {wrong} impostor pairs from "
             f"{probes}{'' if gallery is None else f' and a gallery of {gallery}'}"
         )
         raise ValueError(msg)
-    return accepted(right, wrong), found
+    return counter.accepted(), found, torch.cat(rivals)
 
 
 def counted(
@@ -198,7 +204,9 @@ def identified(found: Found, people: People, asked: Asked) -> dict[str, Any]:
             return Estimate(torch.nan, level=people.level)
         return people.estimate(
             found.mean(values.double()),
-            lambda: weighted_mean(values, people.probes, people.weights, found.answerable),
+            lambda: weighted_mean(
+                values, people.probes, people.weights, found.answerable, rivals=people.rivals
+            ),
             people.trials.genuine,
         )
 

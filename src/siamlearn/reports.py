@@ -12,6 +12,7 @@ from siamlearn.comparison import Protocol
 from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
 from siamlearn.functional.accepted import Accepted
+from siamlearn.functional.histogram import Bounds
 from siamlearn.functional.resampling import Cells
 from siamlearn.operating import OperatingPoint
 from siamlearn.search import Found
@@ -133,6 +134,8 @@ class Report:
             else; None where the pictures are too few to tell.
         trained_on: people among them that the net says it was trained on: of these its numbers
             say nothing about new people.
+        bounds: how far the numbers may be off for having been counted in bins, as so many pairs
+            are that they cannot be kept; nothing, otherwise.
         without_answer: pictures left out of all that is asked of a ranking: no other picture
             shows that identity.
         points: the rates at operating points that were fitted on other people.
@@ -171,6 +174,7 @@ class Report:
     fnir_at: dict[float, Estimate | None]
     without_answer: int
     trained_on: int
+    bounds: Bounds
     accepted: Accepted = field(repr=False)
     cells: Cells = field(repr=False)
     found: Found = field(repr=False)
@@ -229,6 +233,8 @@ def plain(value: Any) -> Any:
             return value.to_dict()
         case Protocol():
             return {"name": value.name, "digest": value.digest}
+        case Bounds():
+            return plain(vars(value))
         case dict():
             return {str(key): plain(entry) for key, entry in value.items()}
         case tuple():

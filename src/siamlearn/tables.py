@@ -77,6 +77,8 @@ def notes(report: Report) -> list[str]:
     )
     if report.auc.known:
         lines.append(f"[ ] {report.auc.level:.0%} intervals, had other people been measured")
+    if report.bounds.widest:
+        lines.append(f"so many pairs are counted in bins: all rates are {report.bounds}")
     unknown = [value for _, value, _ in measured(report) if value is None]
     if unknown:
         lines.append(
