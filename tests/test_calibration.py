@@ -59,6 +59,17 @@ def test_a_number_and_a_tensor_of_any_shape_get_the_same_answer():
     assert calibration.llr(block).dtype == torch.float64
 
 
+def test_not_even_rounding_makes_it_rise():
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(100):
+        knots, ratios = torch.randn(2, 4, generator=generator, dtype=torch.float64).sort().values
+        calibration = Calibration(tuple(knots.tolist()), tuple((-ratios).tolist()))
+
+        beside = [knots.nextafter(knots + way) for way in (-1, 0, 1)]
+
+        assert calibration.llr(torch.cat(beside).sort().values).diff().le(0).all()
+
+
 @CURVES
 @given(genuine=distances, impostor=distances, count=st.integers(1, 50))
 def test_probability_never_rises_with_the_distance_and_is_never_certain(

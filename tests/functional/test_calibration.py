@@ -105,6 +105,9 @@ def test_infinite_ratios_have_a_calibration_loss():
     ratios = tensor([torch.inf, 2.0]), tensor([-torch.inf, -1.0])
 
     assert calibration_loss(*ratios).item() == pytest.approx(cllr(*ratios).item())
+    # A genuine pair lies where else nothing is accepted: it must be counted all the same.
+    least = min_cllr(tensor([-torch.inf, 1]), tensor([-2, torch.inf]))
+    assert least.item() == pytest.approx(0.5)
 
 
 @given(genuine=tied, impostor=tied)

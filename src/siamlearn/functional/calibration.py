@@ -129,10 +129,7 @@ def min_cllr(genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]) -> Flo
         Brümmer, du Preez 2006, C_llr^min.
     """
     _check(genuine=genuine, impostor=impostor)
-    largest = torch.finfo(torch.float64).max
-    # Nothing is accepted at a threshold of -inf, so no distance may lie there.
-    finite = (kind.double().clamp(-largest, largest) for kind in (genuine, impostor))
-    return pools(accepted(*finite)).cllr()
+    return pools(accepted(genuine, impostor)).cllr()
 
 
 def cost(seen: Accepted, llr: Float[Tensor, " t"]) -> Float[Tensor, "*b"]:
