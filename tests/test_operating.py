@@ -1,13 +1,15 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siamlearn.comparison import compare
+from siamlearn.comparison import Protocol, compare
 from siamlearn.embeddings import Embeddings
 from siamlearn.functional.distances import cosine
+from siamlearn.known import known
 from siamlearn.operating import OperatingPoint
 
 
@@ -149,3 +151,275 @@ def test_what_is_no_point_is_refused(tmp_path):
     path.write_text(path.read_text()[:-20])
     with pytest.raises(ValueError, match="must be a JSON file with an operating point"):
         OperatingPoint.load(path)
+
+
+def line(*positions, labels, **changes):
+    """Pictures at places on a line."""
+    vectors = torch.tensor(positions, dtype=torch.float32)[:, None]
+    identities = tuple(f"s{i}" for i in range(max(labels) + 1))
+    names = tuple(f"{i}.png" for i in range(len(labels)))
+    return Embeddings(vectors, torch.tensor(labels), identities, names, **changes)
+
+
+TWO = line(0.0, 2.0, 6.0, 9.0, labels=[0, 0, 1, 1])  # genuine 2, 3; impostor 4, 6, 7, 9
+
+
+def test_thresholds_of_each_aim_by_hand():
+    def threshold(**wanted):
+        return OperatingPoint.fit(TWO, **wanted).threshold
+
+    assert threshold(eer=True) == threshold(balanced=True) == threshold(f_beta=1) == 3.5
+    # Both genuine and one of four impostor pairs: 1 / (1 + 1/4).
+    assert threshold(precision=0.5) == 9
+    near = line(0.0, 2.0, 3.0, 9.0, labels=[0, 0, 1, 1])  # genuine 2, 6; impostor 1, 3, 7, 9
+    # Recall weighs nine times as much: both genuine pairs are worth two impostors.
+    assert OperatingPoint.fit(near, f_beta=3).threshold == 6.5
+    # The second genuine pair costs two impostors of four: too much where strangers are many.
+    far = line(0.0, 2.0, 7.0, 16.0, labels=[0, 0, 1, 1])  # genuine 2, 9; impostor 5, 7, 14, 16
+    assert OperatingPoint.fit(far, f_beta=1, prior=0.9).threshold == 11.5
+    assert OperatingPoint.fit(far, f_beta=1, prior=0.1).threshold == 3.5
+
+
+def test_precision_is_kept_at_the_prior_that_is_given():
+    embeddings = people(12, seed=3)
+    found = compare(embeddings)
+    for prior in (0.5, 0.1):
+        point = OperatingPoint.fit(embeddings, precision=0.9, prior=prior, cross_validated=False)
+
+        right = prior * point.accepts(found.genuine).double().mean()
+        wrong = (1 - prior) * point.accepts(found.impostor).double().mean()
+        assert right / (right + wrong) >= 0.9
+        assert point.seen_fnmr < 1
+        stricter = OperatingPoint.fit(embeddings, precision=0.9, prior=prior)
+        assert stricter.threshold <= point.threshold
+
+
+def test_an_fpir_counts_people_and_not_pictures():
+    embeddings = people(12, seed=3)
+    point = OperatingPoint.fit(embeddings, fpir=0.2, gallery=5, cross_validated=False)
+
+    distance = torch.cdist(embeddings.vectors, embeddings.vectors).double()
+    nearest = distance.reshape(48, 12, 4).amin(dim=2)
+    nearest[torch.arange(48), embeddings.labels] = torch.inf
+    passed = (nearest <= point.threshold).sum() / (48 * 11)
+    assert 1 - (1 - passed) ** 5 <= 0.2
+    assert point.name == "FPIR 20 % of 5 people"
+    # Four pictures give a stranger four chances: as an FMR that would be too many.
+    rate = 1 - 0.8 ** (1 / 5)
+    assert OperatingPoint.fit(embeddings, fmr=rate, cross_validated=False).threshold > (
+        point.threshold
+    )
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 30), fmrs=st.tuples(*[st.floats(0.02, 0.5)] * 2).map(sorted))
+def test_who_accepts_more_false_matches_gets_no_lower_a_threshold(seed, fmrs):
+    embeddings = people(7, seed=seed)
+
+    few, many = (
+        OperatingPoint.fit(embeddings, fmr=fmr, cross_validated=False).threshold for fmr in fmrs
+    )
+
+    assert few <= many
+
+
+AIMS = [{"fmr": 0.05}, {"eer": True}, {"balanced": True}, {"f_beta": 2}, {"precision": 0.8}]
+AIMS.append({"fpir": 0.2, "gallery": 2})
+
+
+@pytest.mark.parametrize("aim", AIMS, ids=str)
+def test_a_threshold_grows_with_the_distances(aim):
+    embeddings = people(8, seed=5)
+
+    def fourfold(queries, references):
+        return 4 * torch.cdist(queries, references)
+
+    point = OperatingPoint.fit(embeddings, **aim)
+    grown = OperatingPoint.fit(replace(embeddings, distance=fourfold), **aim)
+
+    assert grown.threshold == pytest.approx(4 * point.threshold, rel=1e-5)
+    assert grown.expected_fmr == point.expected_fmr
+
+
+@pytest.mark.parametrize("aim", AIMS, ids=str)
+def test_distances_below_zero_are_as_good_as_others(aim):
+    # As those that are normalised by a cohort: some are negative, and scaling would loosen.
+    embeddings = people(8, seed=5)
+
+    def shifted(by):
+        def distance(queries, references):
+            return torch.cdist(queries, references) - by
+
+        return replace(embeddings, distance=distance)
+
+    one, other = (OperatingPoint.fit(shifted(by), **aim) for by in (15.0, 40.0))
+    assert other.threshold == pytest.approx(one.threshold - 25, abs=1e-4)
+    fitted = OperatingPoint.fit(shifted(15.0), **aim, cross_validated=False)
+    assert one.threshold <= fitted.threshold
+
+
+@pytest.mark.parametrize("aim", AIMS, ids=str)
+def test_names_of_people_and_pictures_change_no_number(aim):
+    one = people(8, seed=5)
+    other = replace(one, identities=tuple("abcdefgh"), names=tuple(f"x{i}" for i in range(32)))
+
+    points = [OperatingPoint.fit(e, **aim) for e in (one, other)]
+
+    assert replace(points[0], people=(), digest="", calibration=None) == replace(
+        points[1], people=(), digest="", calibration=None
+    )
+    assert points[0].people != points[1].people
+    assert points[0].digest != points[1].digest == Protocol.of(other).digest
+
+
+def test_what_is_expected_is_what_people_who_were_left_out_gave():
+    point = OperatingPoint.fit(people(12, seed=2), fmr=0.05)
+
+    assert point.expected_fmr == pytest.approx(0.05, abs=0.01)
+    assert point.seen_fmr <= point.expected_fmr
+    assert point.expected_fmr.low < 0.05 < point.expected_fmr.high
+    fitted = OperatingPoint.fit(people(12, seed=2), fmr=0.05, cross_validated=False)
+    assert fitted.expected_fmr > 0.05 >= fitted.seen_fmr
+    assert OperatingPoint.fit(people(3), fmr=0.3).expected_fmr is None
+
+
+def test_the_stated_interval_holds_the_rate_of_others_as_often_as_it_says():
+    tested = compare(people(80, seed=999)).impostor
+    inside = 0
+    for seed in range(40):
+        point = OperatingPoint.fit(people(8, seed=seed), fmr=0.03)
+        passed = point.accepts(tested).double().mean().item()
+        inside += point.expected_fmr.low <= passed <= point.expected_fmr.high
+
+    assert inside >= 35  # at 95 % fewer come once in a hundred times
+
+
+def test_more_people_make_a_rate_surer():
+    widths = []
+    for count in (6, 12, 40):
+        rate = OperatingPoint.fit(people(count, seed=1), fmr=0.05).expected_fmr
+        widths.append(rate.high - rate.low)
+
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_a_larger_gallery_takes_more_strangers_for_somebody():
+    point = OperatingPoint.fit(people(20, seed=1), fmr=0.02)
+
+    rates = [point.predicted(gallery=people) for people in (1, 10, 100, 200)]
+
+    assert rates == sorted(rates)
+    assert rates[0] == pytest.approx(point.resemblance.rate)
+    alone = 1 - (1 - rates[0]) ** 100
+    assert rates[0] < rates[2] <= alone
+    with pytest.raises(ValueError, match=r"of 1 to 200 people, 10 times the 20 that .* got 201"):
+        point.predicted(gallery=201)
+    with pytest.raises(ValueError, match="was chosen on 3 people, too few for that"):
+        OperatingPoint.fit(people(3), fmr=0.3).predicted(gallery=2)
+
+
+def test_it_says_how_likely_one_person_is():
+    point = OperatingPoint.fit(TWO, fmr=0.75)
+
+    assert point.probability(2.0) > 0.5 > point.probability(9.0)
+    assert point.probability(2.0, prior=0.01) < point.probability(2.0)
+    assert OperatingPoint.fit(people(20, pictures=1), fmr=0.1).probability(1.0) is None
+
+
+def test_it_says_among_which_pairs_a_distance_lies():
+    point = OperatingPoint.fit(TWO, fmr=0.75)
+
+    assert point.why(6.5).startswith(
+        "distance 6.5 is nearer than 50 % of 4 impostor pairs and farther than all of 2 genuine "
+        "pairs of 2 other people; P(same) = "
+    )
+    assert point.why(1.0).startswith(
+        "distance 1 is nearer than all of 4 impostor pairs and farther"
+    )
+    assert "farther than none of 2" in point.why(1.0)
+    alone = OperatingPoint.fit(people(20, pictures=1), fmr=0.1)
+    assert (
+        alone.why(1e6)
+        == "distance 1e+06 is nearer than none of 190 impostor pairs of 20 other people"
+    )
+    assert OperatingPoint("by hand", 0.5, 0.1, 0.1, None, (), 0, 0, 0).why(0.3) == ""
+
+
+def test_of_many_pairs_some_distances_are_kept_and_shares_are_right_to_one_in_a_hundred():
+    embeddings = people(40, seed=1)
+    found, point = compare(embeddings), OperatingPoint.fit(embeddings)
+
+    assert len(point.seen_pairs) <= 300
+    for distance in found.impostor[::97].tolist():
+        kept = [row for row in point.seen_pairs if row[0] <= distance]
+        share = kept[-1][2] / point.impostor if kept else 0.0
+        exact = (found.impostor <= distance).double().mean().item()
+        assert exact - 0.011 <= share <= exact
+
+
+def test_a_point_of_the_first_format_is_read():
+    # As it was written before points kept intervals.
+    text = """{"format": 1, "name": "FMR 1 %", "threshold": 0.5, "fmr": 0.01, "seen_fmr": 0.008,
+        "seen_fnmr": 0.25, "people": ["0", "1"], "pictures": 4, "genuine": 2, "impostor": 4,
+        "distance": "cosine"}"""
+    point = OperatingPoint.from_dict(json.loads(text))
+
+    assert point == OperatingPoint(
+        "FMR 1 %", 0.5, 0.01, 0.008, 0.25, ("0", "1"), 4, 2, 4, distance=cosine
+    )
+    assert OperatingPoint.from_dict(point.to_dict()) == point
+
+
+def test_intervals_are_saved_with_the_rates(tmp_path):
+    point = OperatingPoint.fit(people(8), fmr=0.1)
+
+    again = OperatingPoint.load(point.save(tmp_path / "point.json"))
+
+    for name in ("seen_fmr", "seen_fnmr", "expected_fmr", "expected_fnmr"):
+        assert getattr(again, name).to_dict() == getattr(point, name).to_dict()
+    assert again.predicted(gallery=50).to_dict() == point.predicted(gallery=50).to_dict()
+    assert again.probability(2.0) == point.probability(2.0)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"fmr": 0.1, "eer": True}, "chosen for one of fmr, .*, got fmr and eer; fit two points"),
+        ({"fpir": 0.1}, "pass both fpir= and gallery=, or neither"),
+        ({"gallery": 10}, "got fmr with gallery=10"),
+        ({"fpir": 0.1, "gallery": 0}, "a gallery has at least one person, got gallery=0"),
+        ({"fpir": 2, "gallery": 5}, "fpir must be above 0 and below 1, got 2; 0.01 takes 1"),
+        ({"fmr": 0.1, "prior": 0.5}, "prior= belongs to precision= or f_beta=, got it with fmr"),
+        ({"precision": 0.9, "prior": 0}, "prior must be above 0 and below 1, got 0; 0.001"),
+        ({"precision": 1}, "precision must be above 0 and below 1, got 1; 0.99 is right"),
+        ({"f_beta": 0}, "f_beta must be above 0, got 0"),
+        (
+            {"fpir": 0.01, "gallery": 1000},
+            r"from 224 comparisons of .*: 298,499 are needed .*; use more identities or a higher",
+        ),
+        ({"fpir": 0.1, "gallery": 20}, "or a higher FPIR, or a gallery of at most 7 people"),
+        ({"precision": 0.99999}, "it needs an FMR of .*, .* impostor pairs, or a better net"),
+        ({"precision": 0.99, "prior": 1e-9}, "cannot be read from 448 impostor pairs"),
+    ],
+)
+def test_aims_that_cannot_be_are_refused(wanted, message):
+    with pytest.raises(ValueError, match=message):
+        OperatingPoint.fit(people(8), **wanted)
+
+
+def test_what_is_not_embedded_is_refused():
+    with pytest.raises(TypeError, match=r"chosen on Embeddings, such as sl.embed.*, got Tensor"):
+        OperatingPoint.fit(torch.eye(3))
+
+
+def test_without_genuine_pairs_there_is_no_eer():
+    with pytest.raises(ValueError, match=r"EER is chosen on genuine pairs, too, but none of"):
+        OperatingPoint.fit(people(20, pictures=1), eer=True)
+
+
+def test_people_whom_the_net_was_trained_on_are_refused():
+    embeddings = replace(people(8), trained_on=known(["s3", "s9", "s5"]))
+
+    with pytest.raises(ValueError, match=r"but 2 of these 8 \(s3, s5\) it was; hold out some"):
+        OperatingPoint.fit(embeddings, fmr=0.1)
+    assert OperatingPoint.fit(embeddings.subset(range(12)), fmr=0.1).seen(["s0"]) == ("s0",)

@@ -132,10 +132,11 @@ def _of_fpir(fpir: float, gallery: int) -> Aim:
         pairs = seen.pairs[1]
         if not resolves(rate, pairs):
             most = int(log1p(-fpir) / log1p(-min(3 / pairs, 0.5)))
+            smaller = f", or a gallery of at most {most:,} people" if most else ""
             msg = (
                 f"FPIR {fpir:g} among {gallery:,} people cannot be read from {pairs:,} comparisons "
                 f"of a picture with another person: {ceil(3 / rate):,} are needed (rule of "
-                f"three); use more identities, a higher FPIR, or a gallery of at most {most:,}"
+                f"three); use more identities or a higher FPIR{smaller}"
             )
             raise ValueError(msg)
 
