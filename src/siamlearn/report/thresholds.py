@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["named_thresholds", "slider", "thresholds"]
 
-EVEN = 100  # thresholds in even steps beside those between which the rates change
-MOST = 1000
+EVEN = 100  # thresholds in even steps, beside those between which the rates change
 
 
 def thresholds(report: Report) -> Float64[Tensor, " t"]:
@@ -45,18 +44,9 @@ def thresholds(report: Report) -> Float64[Tensor, " t"]:
     named = [value for _, value, _ in named_thresholds(report) if math.isfinite(value)]
     even = torch.linspace(low - room, high, EVEN + 2, dtype=torch.float64)
     asked = torch.tensor([*named, high], dtype=torch.float64)
-    every: Tensor = torch.unique(torch.cat([fewer(seen), even, asked]))  # type: ignore[no-untyped-call]
+    counted = report.cells.threshold
+    every: Tensor = torch.unique(torch.cat([counted[counted.isfinite()], even, asked]))
     return every
-
-
-def fewer(ascending: Float64[Tensor, " n"]) -> Float64[Tensor, " t"]:
-    """At most so many of them, evenly by rank, and half of these in the two tails."""
-    if len(ascending) <= MOST:
-        return ascending
-    quarter = MOST // 4
-    tail = torch.logspace(-7, 0, quarter, dtype=torch.float64)
-    share = torch.cat([torch.linspace(0, 1, 2 * quarter, dtype=torch.float64), tail, 1 - tail])
-    return ascending[(share * (len(ascending) - 1)).round().long()]
 
 
 def named_thresholds(report: Report) -> Iterator[tuple[str, float, bool]]:
@@ -66,14 +56,14 @@ def named_thresholds(report: Report) -> Iterator[tuple[str, float, bool]]:
         >>> import siamlearn as sl
         >>> report = sl.evaluate(sl.pixels(sl.DrawnFaces(3, 4)), baselines=False, fmrs=(0.1,))
         >>> [(name, elsewhere) for name, _, elsewhere in named_thresholds(report)]
-        [('FMR 10 %', False), ('EER', False), ('best accuracy', False)]
+        [('FMR 10 % here', False), ('EER', False), ('best accuracy', False)]
     """
     for each in report.points:
         yield each.point.name, each.point.threshold, True
     for fmr, rate in report.fnmr_at.items():
         threshold = float(report.accepted.threshold_at(fmr))
         if rate is not None and math.isfinite(threshold):
-            yield f"FMR {100 * fmr:g} %", threshold, False
+            yield f"FMR {100 * fmr:g} % here", threshold, False
     yield "EER", report.eer_threshold, False
     yield "best accuracy", report.best_threshold, False
 

@@ -103,7 +103,7 @@ def _listed(
 ) -> dict[str, Any]:
     """A pair as the page's script shows it."""
     told = [
-        f"{report.name} {'✓' if right else '✗'} {distance:.4g}"
+        f"{report.name} {'✓' if right else '✗'} {distance:.3g}"
         for report, right, distance in (
             (one, flip.first_right, flip.distances[0]),
             (other, not flip.first_right, flip.distances[1]),
@@ -118,6 +118,6 @@ def _listed(
         ],
         "kind": "first" if flip.first_right else "second",
         "mark": "genuine" if flip.genuine else "impostor",
-        "far": " · ".join(told),
+        "far": "\n".join(told),
         "says": f"{whose}: {', '.join(told)}; thresholds {limits}.",
     }

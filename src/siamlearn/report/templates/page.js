@@ -5,7 +5,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const whole = (number) => Math.round(number).toLocaleString("en");
-const short = (number) => number.toPrecision(4);
+const short = (number, digits = 4) => number.toPrecision(digits);
 
 function percent(rate) {
   const value = 100 * rate;
@@ -284,7 +284,7 @@ function moveLine() {
 function wrongPairs(threshold) {
   const told = (kind, says, sign) => ([one, other, distance]) => ({
     pictures: [one, other], kind, mark: kind, wrong: sign * (distance - threshold),
-    far: `${short(distance)}, ${short(Math.abs(distance - threshold))} ${sign > 0 ? "beyond" : "below"}`,
+    far: `${short(distance, 3)}, ${short(Math.abs(distance - threshold), 2)} ${sign > 0 ? "beyond" : "below"}`,
     says: `${says}: distance ${short(distance)}, threshold ${short(threshold)}.`,
   });
   return [
