@@ -206,10 +206,10 @@ def _restore(trainer: Trainer, model: dict[str, Any], state: dict[str, Any]) -> 
     for name in ("step", "epoch", "batch", "total", "counted", "log"):
         setattr(trainer, name, state[name])
     trainer.options = state.get("options", trainer.options)
-    if hasattr(trainer.net, "trained_on"):
+    net: Any = trainer.net
+    if hasattr(net, "trained_on"):
         # An earlier version did not know it.
-        seen = {*trainer.net.trained_on, *state.get("trained_on", ())}
-        trainer.net.trained_on = tuple(sorted(seen))
+        net.trained_on = tuple(sorted({*net.trained_on, *state.get("trained_on", ())}))
     named = _callbacks(trainer)
     for name, saved in state["callbacks"].items():
         if name in named:
