@@ -106,8 +106,8 @@ def det(
     if bands is not None:
         _band(ax, bands.at_fmr, bands.fnmr_at_low, bands.fnmr_at_high)
     _points(ax, report, lost=True)
-    worst = max(each.eer for each, _ in _rows(report))
-    top = 1.0 if log else 0.6 if worst < 0.3 else 0.995
+    largest = max([2 * report.eer, *(max(seen.fmr, seen.fnmr) for seen in report.points)])
+    top = 1.0 if log else 0.6 if largest < 0.6 else 0.995
     left, low = _least(report, top)
     if log:
         ax.set_xscale("log")
@@ -238,7 +238,9 @@ def _points(ax: Axes, report: Report, *, lost: bool) -> None:
         if not lost:
             low, here, high = 1 - low, 1 - here, 1 - high
         mark = POINTS[number % len(POINTS)]
-        ax.plot([seen.fmr], [here], mark, ms=5, color=INK, zorder=5, label=f"at {seen.point.name}")
+        rates = f"FMR {100 * seen.fmr:.2g} %, FNMR {100 * seen.fnmr:.2g} %"
+        label = f"at {seen.point.name}: {rates}"
+        ax.plot([seen.fmr], [here], mark, ms=5, color=INK, zorder=5, label=label)
         if seen.fmr.known and seen.fnmr.known:
             ax.plot([seen.fmr.low, seen.fmr.high], [here, here], color=INK, lw=0.8, zorder=4)
             ax.plot([seen.fmr, seen.fmr], [low, high], color=INK, lw=0.8, zorder=4)

@@ -40,6 +40,7 @@ KINDS = {
     "chameleon": ("#56B4E9", "D"),
     "worm": (WRONG, "v"),
 }
+NARROWEST = 4.2  # inches, for a title to fit
 NAMED = 45  # people whose names can be read beside a matrix
 
 
@@ -259,7 +260,7 @@ def confusions(
     more = any(len(group) > columns for group in shown)
     across = (most + more) * wide
     down = max(1, len(shown)) * tall
-    ax = canvas(ax, size=(max(3.2, across * 0.8), 0.5 + down * 0.8))
+    ax = canvas(ax, size=(max(NARROWEST, across * 0.8), 0.5 + down * 0.8))
     for row, group in enumerate(shown):
         top = -row * tall
         for column, name in enumerate(group[:columns]):
@@ -272,7 +273,7 @@ def confusions(
         if len(group) > columns:
             rest = f"and {len(group) - columns}\nmore"
             ax.text(columns * wide, top - 0.5, rest, fontsize=8, color=INK, va="center")
-    _bare(ax, (-0.1, max(across, 3.2 / 0.8)), (-down, 0.1))
+    _bare(ax, (-0.1, max(across, NARROWEST / 0.8)), (-down, 0.1))
     title = (
         f"{len(groups)} group{'' if len(groups) == 1 else 's'} of people who pass for each other"
     )
