@@ -6,11 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siamlearn import normalisation
+from siamlearn.calibration import Calibration
 from siamlearn.comparison import compare
 from siamlearn.embeddings import Embeddings
+from siamlearn.evaluation import evaluate
 from siamlearn.functional.distances import cosine, euclidean, signal_to_noise
 from siamlearn.functional.verification import equal_error_rate
 from siamlearn.normalisation import Normalised, as_norm, s_norm, t_norm, z_norm
+from siamlearn.operating import OperatingPoint
 
 
 def people(count, pictures=3, *, seed=0, distance=euclidean):
@@ -165,6 +168,31 @@ def test_it_takes_the_place_of_the_distance():
     }
 
     assert rate["s_norm"] < 0.7 * rate["plain"]
+
+
+def test_it_goes_through_thresholds_probabilities_and_reports():
+    distance = s_norm(people(20, seed=1))
+    others, tested = (replace(people(20, seed=seed), distance=distance) for seed in (2, 3))
+
+    point = OperatingPoint.fit(others, fmr=0.1)
+    report = evaluate(tested, point)
+
+    assert point.threshold < 0
+    assert point.distance is distance
+    assert report.auc > 0.8
+    assert report.fmr < 0.25
+    assert Calibration.fit(others).probability(-4.0) > 0.8
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16])
+def test_it_takes_vectors_of_any_precision(kind):
+    cohort, tested = people(9, seed=1), people(4, seed=2).vectors.half()
+
+    block = s_norm(cohort)(tested.to(kind), tested.to(kind))
+
+    expected = s_norm(cohort)(tested.float(), tested.float())
+    torch.testing.assert_close(block.float(), expected, rtol=1e-4, atol=1e-4)
+    assert block.dtype == torch.promote_types(kind, torch.float32)
 
 
 def test_a_constant_distance_stays_constant():

@@ -131,7 +131,9 @@ class Normalised:
 
     def _strangers(self, vectors: Tensor, *, of_references: bool) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the cohort's distances from each of these."""
-        cohort = self.cohort.to(vectors.device)
+        # Half precision is computed in float32, as it is by the distances.
+        kind = torch.promote_types(vectors.dtype, torch.float32)
+        cohort = self.cohort.to(vectors.device, kind)
         parts = []
         height = max(1, BLOCK // len(cohort))
         for start in range(0, len(vectors), height):
