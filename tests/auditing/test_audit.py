@@ -41,9 +41,8 @@ MEANT = {"closed_set", "leave_one_out"}  # learn from the people that they test
 
 
 def splits(images):
-    for name in sl.protocols.__all__:
-        if name != "Split":
-            yield name, next(iter(getattr(sl.protocols, name)(images)))
+    for name in ("notebook", "repeated_disjoint", "closed_set", "leave_one_out", "bob_atnt"):
+        yield name, next(iter(getattr(sl.protocols, name)(images)))
 
 
 def audited(split, embed):

@@ -168,8 +168,19 @@ def test_embeddings_without_pictures_are_compared_by_their_bytes():
     assert found("identical-pictures", embeddings(0 * other), train=embeddings(0 * one)) == []
 
 
+def test_a_copy_that_is_its_own_mirror_image_is_told_once():
+    half = TRAIN.pixels[:1, ..., :46]
+    symmetric = torch.cat([half, half.flip(3)], dim=3)
+    train = joined(TRAIN, symmetric, ["x"], ["x"])
+    test = joined(TEST, changed(symmetric, jpeg(90)), ["y"], ["y"])
+
+    leaks = [finding.kind for finding in sl.audit(test, train=train) if len(finding.where) == 2]
+    assert leaks == ["near-identical-pictures"]
+
+
 def test_pictures_that_show_nothing_are_no_copies_of_each_other():
     grey = torch.arange(8, dtype=torch.uint8)[:, None, None, None].expand(8, 1, 28, 23).clone()
+    grey[..., 12:] += 1  # the faintest of edges
     blank = sl.from_arrays(grey, [*"abcdefgh"])
 
     assert found("near-identical-pictures", blank) == []

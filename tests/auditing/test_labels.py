@@ -57,6 +57,15 @@ def test_any_distance_will_do(distance):
     assert [*suspected(replace(right, labels=labels))] == [right.names[0]]
 
 
+def test_a_picture_that_is_like_nobody_is_not_suspected():
+    right = people()
+    vectors = right.vectors.clone()
+    # Far away, but twice as near to the second person as to the first, whose it is.
+    vectors[0] = vectors[6:12].mean(0) + 1.2 * (vectors[6:12].mean(0) - vectors[1:6].mean(0))
+
+    assert suspected(replace(right, vectors=vectors)) == {}
+
+
 def test_embeddings_that_confuse_people_judge_nobody():
     weak = people(spread=4.0)
 

@@ -49,6 +49,14 @@ def test_a_gallery_that_was_learned_from_makes_a_closed_set_and_that_is_only_not
 
     assert audit.kinds == ("people-in-train-and-test",)
     assert audit.clean
+    [leak] = found(
+        "people-in-calibration-and-test",
+        probes,
+        train=gallery,
+        gallery=gallery,
+        calibration=gallery,
+    )
+    assert leak.severity is sl.Severity.ERROR
     assert "closed-set" in audit.findings[0].advice
 
 

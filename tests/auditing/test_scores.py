@@ -54,6 +54,8 @@ def test_embeddings_along_one_line_have_collapsed():
 
     assert found(people(along))["collapsed-embeddings"].severity is sl.Severity.WARNING
     assert "collapsed-embeddings" not in found(people(drawn(40, 2)))
+    mostly = drawn() * torch.tensor([5.0, 1, 1, 1, 1, 1, 1, 1])
+    assert "collapsed-embeddings" not in found(people(mostly))
 
 
 def test_rounded_embeddings_tie():

@@ -105,8 +105,8 @@ def alike(
         later = (right > rows[:, None]) & (content[right] != content[rows][:, None])
         straight = small[rows].flatten(1) @ columns[start:].mT
         flipped = small[rows].flip(2).flatten(1) @ columns[start:].mT
-        plain.append(places(later & (straight >= ALIKE) & (straight >= flipped), start))
-        mirrored.append(places(later & (flipped >= ALIKE) & (flipped > straight), start))
+        plain.append(places(later & (straight >= ALIKE), start))
+        mirrored.append(places(later & (flipped >= ALIKE) & (straight < ALIKE), start))
         kept += len(plain[-1]) + len(mirrored[-1])
         start += len(rows)
     return torch.cat(plain), torch.cat(mirrored)

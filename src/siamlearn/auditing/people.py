@@ -143,7 +143,7 @@ def single_pictures(part: Part) -> Iterator[Finding]:
         '1 of 2 people has one picture and is in no genuine pair'
     """
     alone = [person for person, count in part.counts.items() if count == 1]
-    if alone and len(part.people) > 1:
+    if alone:
         has = "has one picture and is" if len(alone) == 1 else "have one picture and are"
         yield Finding(
             "single-pictures",
