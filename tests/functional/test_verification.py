@@ -5,13 +5,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn import metrics
 
+from siamlearn.functional.accepted import accepted
 from siamlearn.functional.verification import (
+    accuracy_at,
     average_precision,
     best_threshold,
     d_prime,
     equal_error_rate,
     fnmr_at_fmr,
+    partial_auc,
     precision_recall,
+    precision_recall_at,
     rates,
     rates_at,
     resolves,
@@ -305,6 +309,28 @@ def test_equal_error_rate_is_where_the_roc_curve_of_scikit_learn_crosses(pairs):
     assert equal_error_rate(*pairs)[0].item() == pytest.approx(
         fmr[np.abs(fmr - fnmr).argmin()], abs=0.01
     )
+
+
+@given(pairs=distances(), threshold=st.floats(-0.5, 1.5, width=32))
+def test_at_one_threshold_the_shares_are_those_of_the_counts_there(pairs, threshold):
+    here = accepted(*pairs).only(threshold)
+    precision, recall = precision_recall_at(*pairs, threshold)
+
+    assert accuracy_at(*pairs, threshold) == here.accuracy[0]
+    assert (precision, recall) == (here.precision[0], here.recall[0])
+
+
+@given(pairs=distances(), fmr=st.floats(0.01, 1))
+def test_partial_auc_is_that_of_scikit_learn(pairs, fmr):
+    assert partial_auc(*pairs, fmr).item() == pytest.approx(
+        metrics.roc_auc_score(*as_sklearn(*pairs), max_fpr=fmr), abs=1e-9
+    )
+
+
+@pytest.mark.parametrize("fmr", [0, 1.1, float("nan")])
+def test_a_partial_auc_goes_up_to_a_share(fmr):
+    with pytest.raises(ValueError, match="above 0 and at most 1"):
+        partial_auc(torch.rand(10), torch.rand(10), fmr)
 
 
 # --- Size, and bad input --------------------------------------------------------------------------

@@ -20,12 +20,15 @@ from siamlearn.functional.accepted import accepted
 __all__ = [
     "PrecisionRecall",
     "Rates",
+    "accuracy_at",
     "average_precision",
     "best_threshold",
     "d_prime",
     "equal_error_rate",
     "fnmr_at_fmr",
+    "partial_auc",
     "precision_recall",
+    "precision_recall_at",
     "rates",
     "rates_at",
     "resolves",
@@ -140,6 +143,36 @@ def roc_auc(genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]) -> Floa
     """
     _check(genuine=genuine, impostor=impostor)
     return accepted(genuine, impostor).auc()
+
+
+def partial_auc(
+    genuine: Float[Tensor, " m"],
+    impostor: Float[Tensor, " n"],
+    fmr: float,
+    *,
+    standardised: bool = True,
+) -> Float[Tensor, ""]:
+    """Area under the ROC curve up to a false match rate, 0.5 at chance and 1 at best.
+
+    Args:
+        fmr: up to which, above 0 and at most 1.
+        standardised: False gives the area itself, from 0 to ``fmr``.
+
+    Raises:
+        ValueError: where one of the two is empty or holds NaN, or the rate is no share.
+
+    Example:
+        >>> partial_auc(torch.tensor([0.2, 0.6]), torch.tensor([0.6, 0.9]), 1.0).item()
+        0.875
+
+    Source:
+        McClish: Analyzing a Portion of the ROC Curve, Medical Decision Making 9, 1989.
+    """
+    _check(genuine=genuine, impostor=impostor)
+    if not 0 < fmr <= 1:
+        msg = f"a partial AUC goes up to an FMR above 0 and at most 1, got {fmr:g}; 0.01 is usual"
+        raise ValueError(msg)
+    return accepted(genuine, impostor).partial_auc(fmr, standardised=standardised)
 
 
 def equal_error_rate(
@@ -273,9 +306,48 @@ def precision_recall(
     """
     _check(genuine=genuine, impostor=impostor)
     seen = accepted(genuine, impostor)
-    taken = (seen.genuine + seen.impostor).double()
-    precision = torch.where(taken > 0, seen.genuine / taken.clamp(min=1), 1)
-    return PrecisionRecall(seen.threshold, precision, 1 - seen.fnmr)
+    return PrecisionRecall(seen.threshold, seen.precision, seen.recall)
+
+
+def accuracy_at(
+    genuine: Float[Tensor, " m"],
+    impostor: Float[Tensor, " n"],
+    threshold: Float[Tensor, ""] | float,
+) -> Float[Tensor, ""]:
+    """Share of all pairs that a threshold tells right; it leans to the kind with more pairs.
+
+    Raises:
+        ValueError: where one of the two is empty or holds NaN.
+
+    Example:
+        >>> accuracy_at(torch.tensor([0.2, 0.6]), torch.tensor([0.6, 0.9]), 0.5).item()
+        0.75
+    """
+    _check(genuine=genuine, impostor=impostor)
+    right = (genuine <= threshold).sum() + (impostor > threshold).sum()
+    return right.double() / (len(genuine) + len(impostor))
+
+
+def precision_recall_at(
+    genuine: Float[Tensor, " m"],
+    impostor: Float[Tensor, " n"],
+    threshold: Float[Tensor, ""] | float,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Share of genuine pairs among the accepted (1 where none is), and of these the accepted.
+
+    Raises:
+        ValueError: where one of the two is empty or holds NaN.
+
+    Example:
+        >>> at = precision_recall_at(torch.tensor([0.2, 0.6]), torch.tensor([0.5, 0.9]), 0.5)
+        >>> [share.item() for share in at]
+        [0.5, 0.5]
+    """
+    _check(genuine=genuine, impostor=impostor)
+    right, wrong = (genuine <= threshold).sum(), (impostor <= threshold).sum()
+    taken = (right + wrong).double()
+    precision = torch.where(taken > 0, right / taken.clamp(min=1), 1)
+    return precision, right.double() / len(genuine)
 
 
 def average_precision(
