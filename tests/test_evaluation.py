@@ -397,7 +397,7 @@ def test_too_many_pairs_to_keep_are_counted_in_bins_and_the_error_is_told(monkey
     people = scattered(8, 6)
     exact = evaluate(people)
     monkeypatch.setattr(
-        histogram.PairCounter.__init__, "__kwdefaults__", {"exactly": 100, "digits": 6}
+        histogram.PairCounter.__init__, "__kwdefaults__", {"exactly": 100, "digits": 2}
     )
 
     binned = evaluate(people)
