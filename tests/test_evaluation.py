@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,13 +9,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from siamlearn import measuring
 from siamlearn.comparison import compare
 from siamlearn.data.images import ImageSet
 from siamlearn.embeddings import Embeddings, embed
 from siamlearn.estimates import Estimate
 from siamlearn.evaluation import differences, evaluate
-from siamlearn.functional import histogram
 from siamlearn.functional.distances import cosine
+from siamlearn.functional.histogram import PairCounter
 from siamlearn.functional.verification import threshold_at_fmr
 from siamlearn.known import known
 from siamlearn.operating import OperatingPoint
@@ -396,9 +398,7 @@ def test_nothing_is_refused_as_a_gallery():
 def test_too_many_pairs_to_keep_are_counted_in_bins_and_the_error_is_told(monkeypatch):
     people = scattered(8, 6)
     exact = evaluate(people)
-    monkeypatch.setattr(
-        histogram.PairCounter.__init__, "__kwdefaults__", {"exactly": 100, "digits": 2}
-    )
+    monkeypatch.setattr(measuring, "PairCounter", partial(PairCounter, exactly=100, digits=2))
 
     binned = evaluate(people)
 
