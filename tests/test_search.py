@@ -1,3 +1,4 @@
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -192,6 +193,7 @@ def test_unknown_distances_count_against_the_net(strip, where, kind):
         assert unknown.rank[i] >= known.rank[i]
         for name in SHARES:
             assert not getattr(unknown, name)[i] > getattr(known, name)[i] + 1e-12
+    assert unknown.rank.equal(ranks(strip.distance, strip.same, strip.valid))
     assert unknown.relevant.equal(known.relevant)
     assert not unknown.right.isnan().any()
     assert not unknown.wrong.isnan().any()
@@ -317,3 +319,13 @@ def test_strangers_are_refused_where_all_are_known():
     seen = found(SimpleNamespace(distance=torch.rand(2, 1), same=same, valid=same))
     with pytest.raises(ValueError, match="all 2 probes have one; strangers=False"):
         seen.open_set(strangers=True)
+
+
+PAGE = Path(__file__).parents[1] / "docs/howto/identification.md"
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in vars(Found) if name.endswith("_at") or name == "open_set"]
+)
+def test_the_page_on_identification_names_every_method(name):
+    assert f"`{name}(" in PAGE.read_text(encoding="utf-8")
