@@ -307,6 +307,15 @@ def told_apart(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return table
 
 
+def beside(rows: list[dict[str, Any]], shown: str) -> list[dict[str, Any]]:
+    """One row for each number, with a column for 9, for 20 and for 40 people."""
+    table: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        line = table.setdefault(row["number"], {"number": row["number"]})
+        line[f"{row['people']} people"] = shown.format_map(row)
+    return list(table.values())
+
+
 def percent(share: Any) -> str:
     return f"{100 * float(share):.1f} %"
 
@@ -326,8 +335,11 @@ def main() -> None:
     write(
         "coverage",
         summary(bounded, "method", "people"),
-        numbers=summary([row for row in rows if row["method"] == OURS], "number", "people"),
-        differences=told_apart(p),
+        numbers=beside(
+            summary([row for row in rows if row["method"] == OURS], "number", "people"),
+            "{coverage} (worst {worst}), {mean width} wide",
+        ),
+        differences=beside(told_apart(p), "{p < 5 %} (worst {worst}), {p < 1 %}"),
         faces=faces(sl.find_att_faces()),
         simulated={"sets": asked.sets, "resamples": RESAMPLES, "pictures": PICTURES},
         populations=[row for row in rows if row["method"] == OURS],

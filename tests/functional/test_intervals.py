@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -20,6 +20,7 @@ from siamlearn.functional.intervals import (
 )
 from siamlearn.functional.resampling import Tally, draws
 
+few = settings(max_examples=30)
 resamples = st.tuples(st.floats(0, 1), st.floats(0, 0.3), st.integers(0, 1000)).map(
     lambda drawn: (
         drawn[0],
@@ -39,6 +40,7 @@ def test_wilson_by_hand():
     assert wilson(2, 10) == pytest.approx((0.0567, 0.5098), abs=1e-4)
 
 
+@few
 @given(errors=st.integers(0, 50), more=st.integers(0, 50), level=st.floats(0.5, 0.999))
 def test_wilson_is_scipys(errors, more, level):
     trials = max(1, errors + more)
@@ -62,6 +64,7 @@ def test_the_rule_of_three():
         rule_of_three(0)
 
 
+@few
 @given(trials=st.integers(4, 10**9))
 def test_trials_needed_turns_the_rule_of_three_round(trials):
     needed = trials_needed(3 / trials)
@@ -95,6 +98,7 @@ def test_without_bounds_it_is_students():
     assert interval(0.1, resampled, units=9, bounds=(0, math.inf))[0].item() == 0
 
 
+@few
 @given(seen=resamples, units=st.integers(2, 100), trials=st.integers(1, 1000))
 def test_an_interval_holds_the_value_within_the_bounds_and_is_no_point(seen, units, trials):
     value, resampled = seen
@@ -104,6 +108,7 @@ def test_an_interval_holds_the_value_within_the_bounds_and_is_no_point(seen, uni
     assert high - low > 1 / (trials + 1)
 
 
+@few
 @given(seen=resamples, units=st.integers(2, 100))
 def test_a_wider_level_is_wider(seen, units):
     value, resampled = seen
@@ -114,6 +119,7 @@ def test_a_wider_level_is_wider(seen, units):
     assert high <= higher
 
 
+@few
 @given(seen=resamples, units=st.integers(2, 100))
 def test_errors_instead_of_hits_turn_it_round(seen, units):
     value, resampled = seen
@@ -123,6 +129,7 @@ def test_errors_instead_of_hits_turn_it_round(seen, units):
     torch.testing.assert_close((1 - high, 1 - low), other)
 
 
+@few
 @given(seen=resamples, units=st.integers(2, 100))
 def test_other_bounds_are_another_unit(seen, units):
     value, resampled = seen
@@ -157,6 +164,7 @@ def test_a_perfect_result_is_still_uncertain():
     low, high = interval(1.0, perfect, units=9, trials=90)
 
     # A little wider than the rule of three, since nine people are few.
+    assert interval(1.0, perfect, units=18)[0] == interval(1.0, perfect, units=18, trials=90)[0]
     assert high == 1
     assert 1 - 2 * rule_of_three(90) < low < 1 - rule_of_three(90)
 
@@ -190,6 +198,7 @@ def test_a_difference_by_hand():
     assert not found.significant
 
 
+@few
 @given(value=st.floats(-0.5, 0.5), spread=st.floats(0.001, 0.2), level=st.floats(0.5, 0.99))
 def test_p_and_interval_of_a_difference_agree(value, spread, level):
     resampled = value + spread * torch.linspace(-1, 1, 999, dtype=torch.float64)

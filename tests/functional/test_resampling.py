@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siamlearn.functional.accepted import Accepted, accepted
@@ -68,6 +68,7 @@ def test_a_resample_by_hand():
     assert drawn.fmr[0].tolist() == pytest.approx([0, 0.5, 1])
 
 
+@settings(max_examples=25)
 @given(seed=st.integers(0, 100), digits=st.sampled_from([None, 1]))
 def test_a_resample_is_the_pairs_copied_out(seed, digits):
     distance, who = people(5, 3, seed, digits)
@@ -84,6 +85,7 @@ def test_a_resample_is_the_pairs_copied_out(seed, digits):
         torch.testing.assert_close(one.best()[0], hand.best()[0])
 
 
+@settings(max_examples=25)
 @given(seed=st.integers(0, 100), rows=st.integers(1, 20))
 def test_strips_count_as_all_at_once(seed, rows):
     distance, who = people(6, 3, seed, digits=1)
@@ -184,6 +186,7 @@ def test_draws_are_a_function_of_their_arguments():
 KNOWN = [[3, 0, 1, 0], [0, 1, 1, 2], [2, 1, 1, 0]]
 
 
+@settings(max_examples=25)
 @given(units=st.integers(2, 30), seed=st.integers(0, 1000))
 def test_as_many_are_drawn_as_there_are_and_never_one_alone(units, seed):
     weights = draws(units, 50, seed)
@@ -210,6 +213,7 @@ def test_weights_must_be_of_these_units():
         tallied(*people(8, 2)).resampled(draws(3, 5))
 
 
+@settings(max_examples=50)
 @given(identities=st.integers(1, 500))
 def test_groups_are_of_equal_size(identities):
     size = groups(identities).bincount(minlength=min(identities, 100))

@@ -77,7 +77,7 @@ def interval(
     resampled: Float[Tensor, "b ..."],
     *,
     units: int,
-    trials: float = inf,
+    trials: float | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
     level: float = 0.95,
 ) -> tuple[Float[Tensor, "*k"], Float[Tensor, "*k"]]:
@@ -93,7 +93,8 @@ def interval(
         value: what was measured, on all people.
         resampled: the same, measured on each resample; NaN where that has none.
         units: how many people, or groups of them, were drawn from.
-        trials: independent chances of an error, at most: see :class:`Trials`.
+        trials: independent chances of an error, at most: see :class:`Trials`. Five for each unit
+            if left out.
         bounds: the lowest and the highest value that there is; infinite where there is none.
         level: share of all cases in which the interval is to hold the true value.
 
@@ -128,6 +129,7 @@ def interval(
     share = (value - low) / (high - low)
     # At the bound itself p (1 - p) is zero, though resamples may differ: one error in all trials
     # is the least that is believed.
+    trials = PER_PERSON * units if trials is None else trials
     least = min(0.5, 1 / trials)
     inner = share.clamp(min=least, max=1 - least)
     number = inner * (1 - inner) / (spread / (high - low)).square().clamp(min=1e-300)
@@ -256,7 +258,7 @@ def difference(
         first_resampled: the same on each resample.
         second_resampled: on the same resamples, those of the same :func:`draws`.
         units: how many people, or groups of them, were drawn from.
-        trials: as for :func:`interval`.
+        trials: as for :func:`interval`, for shares; leave it out for what has no bounds.
 
     Returns:
         The difference, its interval, and a two-sided p, which is never below one in so many
