@@ -149,13 +149,14 @@ def test_a_constant_scorer_is_at_chance(m, n, fmr):
 
 @given(pairs=distances(), levels=st.integers(1, 5))
 def test_ties_never_flatter(pairs, levels):
-    """Between any order of what is tied there is one that is as good at least."""
+    """Were every tie parted in favour of the genuine pair, no number would be worse."""
     coarse = [(kind * levels).round() / levels for kind in pairs]
     tied = accepted(*coarse)
-    parted = accepted(coarse[0], coarse[1] + 1e-3)  # every tie in favour of the genuine pair
+    parted = accepted(coarse[0], coarse[1] + 1e-3)
 
     assert tied.auc() <= parted.auc()
-    assert tied.eer()[0] <= 0.5 or tied.auc() < 0.5 or tied.eer()[0] >= parted.eer()[0]
+    assert tied.eer()[0] >= parted.eer()[0] - 1e-12
+    assert tied.fnmr_at(0.1) >= parted.fnmr_at(0.1)
     assert tied.best()[0] <= parted.best()[0]
     assert tied.best_f_beta()[0] <= parted.best_f_beta()[0] + 1e-12
     assert tied.average_precision() <= parted.average_precision() + 1e-12
@@ -217,6 +218,13 @@ def test_thresholds_keep_the_type_of_the_distances(dtype):
 
     assert seen.threshold.dtype == dtype
     assert seen.genuine.tolist() == [0, 1, 1, 2, 2]
+
+
+def test_zeros_of_either_sign_are_one_distance():
+    seen = accepted(torch.tensor([0.0, 1.0]), torch.tensor([-0.0, -1.0, 2.0]))
+
+    assert seen.threshold.tolist() == [-torch.inf, -1, 0, 1, 2]
+    assert seen.impostor.tolist() == [0, 1, 2, 2, 3]
 
 
 def test_nothing_is_counted_as_nothing():

@@ -8,6 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from siamlearn.comparison import compare, strips
+from siamlearn.embeddings import Embeddings
 from siamlearn.functional.accepted import accepted
 from siamlearn.functional.histogram import Histogram, PairCounter, bounds
 
@@ -184,6 +186,38 @@ def test_a_tally_is_exact_up_to_its_limit_and_a_histogram_beyond(some, exactly):
     assert torch.equal(found.threshold, expected.threshold)
     assert torch.equal(found.genuine, expected.genuine)
     assert torch.equal(found.impostor, expected.impostor)
+
+
+@given(
+    at=st.lists(st.integers(0, 5), min_size=3, max_size=12),
+    seed=st.integers(0, 99),
+    height=st.integers(1, 5),
+    gallery=st.booleans(),
+    sessions=st.booleans(),
+)
+def test_strips_are_counted_as_all_pairs_at_once(at, seed, height, gallery, sessions):
+    generator = torch.Generator().manual_seed(seed)
+    who, when = (torch.randint(3, (len(at),), generator=generator) for _ in range(2))
+    names = tuple(f"{place}.png" for place in range(len(at)))
+    probes = Embeddings(
+        torch.tensor(at).float()[:, None],
+        who,
+        ("a", "b", "c"),
+        names,
+        sessions=tuple(map(str, when.tolist())) if sessions else None,
+    )
+    against = probes.subset(range(0, len(at), 2)) if gallery else None
+    histogram, counter = Histogram(), PairCounter()
+    for strip in counter.watching(strips(probes, against, height=height)):
+        histogram.add(strip.distance, strip.same, strip.once)
+
+    found = compare(probes, against)
+    whole = accepted(found.genuine, found.impostor)
+    binned = histogram.accepted()  # whole numbers up to 5 have bins of their own
+    assert torch.equal(binned.genuine, whole.genuine)
+    assert torch.equal(binned.impostor, whole.impostor)
+    assert torch.equal(binned.nearest, whole.threshold)
+    assert torch.equal(counter.accepted().impostor, whole.impostor)
 
 
 def test_fourteen_digits_leave_little_open():
