@@ -23,7 +23,7 @@ from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
 from siamlearn.functional.accepted import Accepted, accepted
 from siamlearn.functional.intervals import interval
-from siamlearn.functional.resampling import draws
+from siamlearn.functional.resampling import draws, grid
 from siamlearn.functional.verification import resolves
 
 __all__ = ["FoldReport", "evaluate_folds"]
@@ -232,16 +232,15 @@ def _by_folds(
     folds: Sequence[Tensor],
     weights: Float[Tensor, "b k"],
 ) -> Accepted:
-    """The counts if folds were drawn anew."""
+    """The counts if folds were drawn anew, at every distance or, where they are many, at some."""
+    threshold = grid(seen)
 
     def counts(same: Tensor) -> Tensor:
-        each = [
-            torch.searchsorted(distance[fold & same].sort().values, seen.threshold, right=True)
-            for fold in folds
-        ]
+        kinds = [distance[fold & same].double().sort().values for fold in folds]
+        each = [torch.searchsorted(kind, threshold, right=True) for kind in kinds]
         return weights.double() @ torch.stack(each).double()
 
-    return Accepted(seen.threshold, counts(pairs.same), counts(~pairs.same))
+    return Accepted(threshold, counts(pairs.same), counts(~pairs.same))
 
 
 def _notes(embeddings: Embeddings, pairs: PairList, folds: Sequence[Tensor]) -> list[str]:
