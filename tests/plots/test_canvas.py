@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
-from siamlearn.plots.canvas import MARKERS, PEOPLE, canvas, new_figure, save, thinned
+from siamlearn.estimates import Estimate
+from siamlearn.plots import canvas as canvas_module
+from siamlearn.plots.canvas import (
+    MARKERS,
+    PEOPLE,
+    between,
+    canvas,
+    new_figure,
+    save,
+    short,
+    thinned,
+)
 
 
 def test_given_axes_are_used_and_no_figure_is_made():
@@ -62,6 +73,28 @@ def test_a_logarithmic_curve_keeps_its_small_values():
     x = torch.linspace(0, 1, 200_001, dtype=torch.float64)
     assert (thinned(x, x, log=True)[0] < 1e-4).sum() > 10
     assert (thinned(x, x)[0] < 1e-4).sum() <= 2
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_curve_is_thinned_alike_in_pieces(monkeypatch, log):
+    x = torch.linspace(0, 1, 10_001, dtype=torch.float64)
+    whole = thinned(x, x.square(), log=log, cells=50)
+    monkeypatch.setattr(canvas_module, "PIECE", 7)
+    pieces = thinned(x, x.square(), log=log, cells=50)
+    assert [a.tolist() for a in whole] == [b.tolist() for b in pieces]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(Estimate(0.5, 0.4, 0.6), "50.0 % [40.0, 60.0]"), (Estimate(0.5), "50.0 %"), (0.5, "50.0 %")],
+)
+def test_a_rate_is_said_with_its_interval_where_it_has_one(value, shown):
+    assert between(value, percent=True) == shown
+
+
+def test_long_names_keep_their_end():
+    assert short("folder/of/anna/3.png", 10) == "…nna/3.png"
+    assert short("3.png", 10) == "3.png"
 
 
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):

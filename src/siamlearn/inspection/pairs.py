@@ -103,15 +103,16 @@ def _lowest(
     kept: Float[Tensor, "k 3"], strip: Strip, chosen: Bool[Tensor, "q r"], sign: int, count: int
 ) -> Float[Tensor, "k 3"]:
     """The lowest keys (distance, probe, reference) of those kept and those of a strip."""
-    key = torch.where(chosen, sign * strip.distance, torch.inf).flatten()
-    here = min(count, int(chosen.sum()))
-    if here == 0:
-        return kept
-    limit = key.topk(here, largest=False).values[-1]
-    # Of all that are equal to the last, topk takes any; a result is to be the same everywhere.
-    nearer, level = (key < limit).nonzero()[:, 0], (key == limit).nonzero()[:here, 0]
-    place = torch.cat([nearer, level])
-    width = chosen.shape[1]
-    found = torch.stack([key[place].double(), place // width + strip.rows.start, place % width], 1)
-    both = torch.cat([kept, found])
+    distance = sign * strip.distance
+    if len(kept) == count:  # whoever comes later must be lower
+        chosen = chosen & (distance < kept[-1, 0])
+    row, column = chosen.nonzero().T
+    key = distance[row, column].double()
+    if len(key) > count:
+        # Of all that are equal to the last, topk takes any; a result is to be the same everywhere.
+        limit = key.topk(count, largest=False).values[-1]
+        nearer, level = (key < limit).nonzero()[:, 0], (key == limit).nonzero()[:count, 0]
+        place = torch.cat([nearer, level])
+        key, row, column = key[place], row[place], column[place]
+    both = torch.cat([kept, torch.stack([key, row + strip.rows.start, column], dim=1)])
     return both[both[:, 0].argsort(stable=True)[:count]]

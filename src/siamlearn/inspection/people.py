@@ -112,18 +112,22 @@ def zoo(report: Report, threshold: float | None = None) -> Zoo:
     genuine, impostor = (torch.zeros(shape, dtype=torch.float64) for _ in range(2))
     nearest = torch.full((len(names),), torch.inf)
     for strip in strips(report.embeddings, report.gallery):
-        row, passes = who[strip.rows], strip.distance.double() <= threshold
-        own, other = strip.same & strip.once, ~strip.same & strip.once
-        for sums, chosen, wrong in ((genuine, own, ~passes), (impostor, other, passes)):
-            for total, value in zip(
-                sums, (chosen, strip.distance.where(chosen, 0), chosen & wrong), strict=True
-            ):
-                total.index_add_(0, row, value.sum(dim=1, dtype=torch.float64))
-                if sums is impostor:
-                    total.index_add_(0, reference_who, value.sum(dim=0, dtype=torch.float64))
-        away = strip.distance.where(other, torch.inf)
-        nearest.scatter_reduce_(0, row, away.amin(dim=1), "amin")
-        nearest.scatter_reduce_(0, reference_who, away.amin(dim=0), "amin")
+        row, distance = who[strip.rows], strip.distance.double()
+        passes = distance <= threshold
+        query, reference = (strip.same & strip.once).nonzero().T  # few, of all the pairs
+        own = distance[query, reference]
+        wrong = ~passes[query, reference]
+        for total, value in zip(genuine, (torch.ones_like(own), own, wrong.double()), strict=True):
+            total.index_add_(0, row[query], value)
+        # Where all are compared with all, the other end of a pair has a row of its own.
+        other = strip.valid & ~strip.same
+        seen = other.double(), distance.masked_fill(~other, 0), (other & passes).double()
+        away = strip.distance.masked_fill(~other, torch.inf)
+        ends = [(row, 1)] if report.gallery is None else [(row, 1), (reference_who, 0)]
+        for people, axis in ends:
+            for total, value in zip(impostor, seen, strict=True):
+                total.index_add_(0, people, value.sum(dim=axis))
+            nearest.scatter_reduce_(0, people, away.amin(dim=axis), "amin")
     (_, near, fnmr), (_, far, fmr) = (sums / sums[0] for sums in (genuine, impostor))
     nearest = nearest.where(nearest.isfinite(), torch.nan)
     return Zoo(names, near, far, nearest, fnmr, fmr, _kinds(near, far), threshold)

@@ -48,6 +48,7 @@ PEOPLE = (
     *("#DDCC77", "#CC6677", "#882255", "#AA4499"),
 )
 MARKERS = "osD^vP*"  # seven against nine colours: 63 people before a pair of both comes again
+PIECE = 2**20  # points of a curve looked at together
 POINTS = "osD^v"  # of operating points, the same in every figure
 
 
@@ -201,14 +202,21 @@ def thinned(x: Tensor, y: Tensor, *, log: bool = False, cells: int = 2000) -> tu
         >>> len(thinned(x, x.square())[0]) < 5_000
         True
     """
-    shown = torch.stack([x, y]).double()
-    if log:
-        shown = torch.cat([shown, shown.clamp(min=1e-12).log10()])
-    low, high = shown.amin(dim=1, keepdim=True), shown.amax(dim=1, keepdim=True)
-    cell = ((shown - low) / (high - low).clamp(min=1e-12) * cells).round()
-    keep = torch.ones(len(x), dtype=torch.bool)
-    keep[1:-1] = (cell.diff(dim=1) != 0).any(dim=0)[:-1]
+    keep = torch.zeros(len(x), dtype=torch.bool)
+    keep[0] = keep[-1] = True
+    for values in (x, y):
+        for scale in (Tensor.double, _log10) if log else (Tensor.double,):
+            low, high = scale(values.amin()), scale(values.amax())
+            size = (high - low).clamp(min=1e-12) / cells
+            for start in range(0, len(x) - 2, PIECE):
+                # Each piece begins with the last of the one before.
+                cell = ((scale(values[start : start + PIECE + 1]) - low) / size).round()
+                keep[start + 1 : start + len(cell)] |= cell.diff() != 0
     return x[keep], y[keep]
+
+
+def _log10(values: Tensor) -> Tensor:
+    return values.double().clamp(min=1e-12).log10()
 
 
 def save(drawn: Figure | Axes, path: str | Path, *, dpi: int = 160) -> Path:
