@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from siamlearn.embeddings import Embeddings
+from siamlearn.functional.prepared import prepared
 
 __all__ = ["BLOCK", "Comparison", "Protocol", "Strip", "compare", "people_of", "strips"]
 
@@ -75,12 +76,12 @@ class Strip:
         same: whether they show one identity.
         valid: whether they may be compared at all: a picture is never compared with itself, nor
             with another picture of its identity from its own session.
-        once: of the valid pairs those that count as a pair: where all pictures are compared with
-            each other, (1, 2) and (2, 1) are one.
+        itself: whether all pictures are compared with each other, so that each pair stands at
+            two places, (1, 2) and (2, 1).
 
     Example:
         >>> eye = torch.eye(2).bool()
-        >>> strip = Strip(slice(0, 2), torch.zeros(2, 2), ~eye, ~eye, (~eye).triu())
+        >>> strip = Strip(slice(0, 2), torch.zeros(2, 2), ~eye, ~eye, itself=True)
         >>> strip.genuine.tolist(), strip.impostor.tolist()
         ([0.0], [])
     """
@@ -89,7 +90,12 @@ class Strip:
     distance: Float[Tensor, "q r"]
     same: Bool[Tensor, "q r"]
     valid: Bool[Tensor, "q r"]
-    once: Bool[Tensor, "q r"]
+    itself: bool = False
+
+    @property
+    def once(self) -> Bool[Tensor, "q r"]:
+        """Of the valid pairs each at one of its places."""
+        return self.valid.triu(self.rows.start + 1) if self.itself else self.valid
 
     @property
     def genuine(self) -> Float[Tensor, " g"]:
@@ -145,7 +151,7 @@ def _strips(
     who, reference_who, _ = people_of(probes, gallery)
     picture, reference_picture = picture_numbers(probes, gallery)
     session, reference_session = session_numbers(probes, references)
-    order = torch.arange(len(references))
+    apart = prepared(probes.distance, references.vectors)
     height = height or max(1, BLOCK // max(1, len(references)))
     for start in tqdm(
         range(0, len(probes), height),
@@ -155,13 +161,16 @@ def _strips(
         disable=None if progress is None else not progress,
     ):
         rows = slice(start, min(start + height, len(probes)))
-        distance = probes.distance(probes.vectors[rows], references.vectors).float()
+        distance = apart(probes.vectors[rows]).float()
         same = who[rows, None] == reference_who
-        valid = picture[rows, None] != reference_picture
+        if gallery is None:
+            valid = torch.ones_like(same)
+            valid.diagonal(start).fill_(False)
+        else:
+            valid = picture[rows, None] != reference_picture
         if session is not None and reference_session is not None:
             valid &= ~(same & (session[rows, None] == reference_session))
-        once = valid if gallery is not None else valid & (order > order[rows, None])
-        yield Strip(rows, distance, same, valid, once)
+        yield Strip(rows, distance, same, valid, itself=gallery is None)
 
 
 @final

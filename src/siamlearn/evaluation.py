@@ -110,8 +110,7 @@ def evaluate(
     compared = Protocol.of(embeddings, gallery, protocol)
     report = measure(embeddings, gallery, asked, protocol=compared, name=name)
     if audit:
-        seen = points[0] if points else None
-        found = audited(embeddings, train=train, gallery=gallery, point=seen)
+        found = audited(embeddings, train=train, gallery=gallery, point=points or None)
         report = replace(report, audit=found)
     if not baselines or embeddings.images is None:
         return report
