@@ -65,8 +65,12 @@ def truth(population: Population) -> Accepted:
     few = torch.cdist(some[:1500], some[-1500:]).flatten().double()
     tail = torch.logspace(-4, -1, 40, dtype=torch.float64)
     even = torch.linspace(0.01, 0.99, 50, dtype=torch.float64)
-    ends = torch.tensor([-torch.inf, few.max() + genuine.max()], dtype=torch.float64)
-    grid = [few.quantile(torch.cat([tail, even])), genuine.quantile(torch.cat([even, 1 - tail]))]
+    largest = torch.maximum(few.max(), genuine.max())
+    ends = torch.tensor([-torch.inf, largest], dtype=torch.float64)
+    grid = [
+        few.quantile(torch.cat([tail, even, 1 - tail])),
+        genuine.quantile(torch.cat([even, 1 - tail])),
+    ]
     threshold = torch.cat([*grid, ends]).unique()
     tally = Tally(threshold, 1)
     who = torch.arange(len(some)) // 3
