@@ -116,6 +116,28 @@ def _pair(
     ax.text(left, top - 0.19, text, fontsize=7, color=INK, va="bottom")
 
 
+def _corners(ax: Axes) -> None:
+    """The names of the four kinds in the corners where they are."""
+    corners = {"doves": (0, 1), "phantoms": (1, 1), "chameleons": (0, 0), "worms": (1, 0)}
+    for kind, (x, y) in corners.items():
+        place: dict[str, Any] = {"ha": "right" if x else "left", "va": "top" if y else "bottom"}
+        at = (0.985 if x else 0.015, 0.985 if y else 0.015)
+        ax.text(
+            *at, kind, transform=ax.transAxes, color="#888888", fontsize=9, style="italic", **place
+        )
+
+
+def _named(ax: Axes, seen: Zoo, known: Tensor, names: int) -> None:
+    """The names of people with most errors, and of those who are outstanding."""
+    errors = (seen.fnmr + seen.fmr).where(known, -1)
+    plain = torch.tensor([kind == "sheep" for kind in seen.kinds])
+    order = errors.argsort(descending=True, stable=True)
+    order = order[known[order] & ((errors > 0) | ~plain)[order]][: 3 * names]
+    points = torch.stack([seen.genuine, seen.impostor], dim=1)
+    labels = [seen.names[p] for p in order.tolist()]
+    labelled(ax, points[order], labels, around=points[known], most=names)
+
+
 def _room(values: Float[Tensor, " p"]) -> tuple[float, float]:
     """Limits with room around, also where all are equal."""
     low, high = values.min().item(), values.max().item()
@@ -170,23 +192,11 @@ def zoo(seen: Zoo, *, names: int = 12, ax: Axes | None = None) -> Axes:
         for end in ends:
             draw(end, color=FAINT, lw=0.8, ls=":", zorder=0)
     ax.set(xlim=_room(seen.genuine[known]), ylim=_room(seen.impostor[known]))
-    corners = {"doves": (0, 1), "phantoms": (1, 1), "chameleons": (0, 0), "worms": (1, 0)}
-    for kind, (x, y) in corners.items():
-        place: dict[str, Any] = {"ha": "right" if x else "left", "va": "top" if y else "bottom"}
-        at = (0.985 if x else 0.015, 0.985 if y else 0.015)
-        ax.text(
-            *at, kind, transform=ax.transAxes, color="#888888", fontsize=9, style="italic", **place
-        )
+    _corners(ax)
     title = "Who is hard to recognise, who is taken for others"
     dressed(ax, title, "mean distance of own pictures", "mean distance to other people")
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, labelcolor=INK, frameon=False)
-    errors = (seen.fnmr + seen.fmr).where(known, -1)
-    plain = torch.tensor([kind == "sheep" for kind in seen.kinds])
-    order = errors.argsort(descending=True, stable=True)
-    order = order[known[order] & ((errors > 0) | ~plain)[order]][: 3 * names]
-    points = torch.stack([seen.genuine, seen.impostor], dim=1)
-    labels = [seen.names[p] for p in order.tolist()]
-    labelled(ax, points[order], labels, around=points[known], most=names)
+    _named(ax, seen, known, names)
     return ax
 
 
