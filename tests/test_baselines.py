@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from siamlearn.baselines import pca, pca_lda, pixels
+from siamlearn.baselines import pca, pca_lda, pixels, untrained
 from siamlearn.comparison import compare
 from siamlearn.data.att_faces import ATTFaces
+from siamlearn.data.drawn import DrawnFaces
 from siamlearn.data.images import ImageSet
 from siamlearn.evaluation import evaluate
 
@@ -128,7 +129,8 @@ def test_pca_lda_bears_copies_of_a_picture(each):
     images = pictures(5, each)
     copies = images.subset((torch.arange(len(images)) // each) * each)
 
-    assert evaluate(pca_lda(copies, train=copies), baselines=False).auc == 1
+    found = replace(pca_lda(copies, train=copies), names=images.names)
+    assert evaluate(found, baselines=False).auc == 1
 
 
 @pytest.mark.parametrize("baseline", [pca, pca_lda])
@@ -158,3 +160,32 @@ def test_the_published_numbers_of_the_att_faces(att_faces_root):
     assert found["pixels"] == pytest.approx((0.970, 0.907), abs=5e-4)
     assert found["PCA"] == pytest.approx((0.975, 0.915), abs=5e-4)
     assert found["PCA+LDA"] == pytest.approx((0.986, 0.944), abs=5e-4)
+
+
+def test_whitened_components_vary_alike_on_the_pictures_they_are_learned_from():
+    train, test = DrawnFaces(6, 4, size=(28, 23)), DrawnFaces(3, 3, size=(28, 23), seed=1)
+
+    found = pca(train, whitened=True)
+    plain = pca(train, components=6)
+
+    torch.testing.assert_close(found.vectors.std(dim=0), torch.ones(6))
+    torch.testing.assert_close(found.vectors, plain.vectors / plain.vectors.std(dim=0))
+    assert pca(test, train=train, components=5, whitened=True).vectors.shape == (9, 5)
+
+
+def test_whitened_pictures_are_not_all_equally_far_apart():
+    found = compare(pca(DrawnFaces(4, 4, size=(28, 23)), whitened=True))
+
+    assert found.impostor.std() > 0.2 * found.impostor.mean()
+
+
+def test_an_untrained_net_depends_on_its_seed_alone():
+    faces = DrawnFaces(2, 2, size=(28, 23))
+    state = torch.get_rng_state()
+
+    one, same, other = untrained(faces), untrained(faces), untrained(faces, seed=1)
+
+    assert torch.equal(one.vectors, same.vectors)
+    assert not torch.equal(one.vectors, other.vectors)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert one.images is faces

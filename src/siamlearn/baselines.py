@@ -62,7 +62,9 @@ def pca(
         train: the pictures that the components are learned from; ``images`` if left out.
         components: how many to keep; fewer where there are not so many pictures or pixels.
         whitened: whether all components count alike, each divided by its standard deviation
-            over the pictures that it is learned from, or in their own scale.
+            over the pictures that it is learned from, or in their own scale. There is then at
+            most one component for every four of these pictures: with one for each, all of them
+            would be equally far apart.
 
     Raises:
         ValueError: the pictures of the two sets differ in shape, or there is only one picture.
@@ -78,18 +80,18 @@ def pca(
         >>> pca(images, components=3).vectors.shape
         torch.Size([6, 3])
         >>> pca(images, components=3, whitened=True).vectors.std(dim=0)
-        tensor([1., 1., 1.])
+        tensor([1.])
 
     Source:
         Turk, Pentland: Eigenfaces for Recognition, Journal of Cognitive Neuroscience 3(1), 1991.
     """
     from_these = images if train is None else train
+    if whitened:
+        components = min(components, max(1, len(from_these) // 4))
     learned_from, projected = principal(from_these, images, components=components)
     if whitened:
-        # The last component of n pictures about their mean has no variance at all.
-        scale = learned_from.std(dim=0)
-        seen = scale > 1e-9 * scale.amax()
-        projected = projected[:, seen] / scale[seen]
+        # Where all pictures are equal, or vary in one direction only, there is no scale.
+        projected = projected / learned_from.std(dim=0).clamp(min=1e-6)
     return embedded(projected, images)
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from siamlearn.auditing import Audit
 from siamlearn.comparison import Protocol
 from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
+from siamlearn.frames import frame
 from siamlearn.functional.accepted import Accepted
 from siamlearn.functional.histogram import Bounds
 from siamlearn.functional.resampling import Cells
 from siamlearn.operating import OperatingPoint
 from siamlearn.search import Found
 from siamlearn.tables import notes, subject, table, verdict
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 __all__ = ["AtPoint", "Difference", "Report"]
 
@@ -218,6 +222,14 @@ class Report:
         """All but curves and distances: plain numbers, lists and dictionaries, ready for JSON."""
         values = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.repr}
         return {"format": FORMAT, "verdict": self.verdict, **values}
+
+    def to_frame(self) -> DataFrame:
+        """A pandas table: a row for each system, a column for each number and interval end.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed; the message has the pip command.
+        """
+        return frame(self)
 
     def save(self, path: str | Path) -> Path:
         """Write ``to_dict`` to a JSON file."""
