@@ -109,10 +109,32 @@ def test_alike_pictures_are_independent_and_one_that_resembles_all_is_not():
     alike = torch.tensor([True, True, False, False] * 4)
     unlike = picture < 2
 
-    assert resemblance(rate, alike, picture, 5).fpir(2) == pytest.approx(0.75)
-    assert resemblance(rate, unlike, picture, 5).fpir(2) == pytest.approx(0.5)
+    assert resemblance(rate, alike, picture, people=5).fpir(2) == pytest.approx(0.75)
+    assert resemblance(rate, unlike, picture, people=5).fpir(2) == pytest.approx(0.5)
     between = Resemblance(rate, 2.0, 5)  # uniform between 0 and 1: 1 - 1 / (N + 1)
     assert [between.fpir(n) for n in (1, 2, 9)] == pytest.approx([1 / 2, 2 / 3, 9 / 10])
+
+
+def test_a_rate_that_is_not_known_well_is_expected_to_take_fewer_strangers():
+    half = Estimate(0.5, 0.1, 0.9)
+    unknown = Resemblance(half, float("inf"), 5, worth=2.0)  # any rate is as likely as any other
+
+    assert [unknown.fpir(n) for n in (1, 2, 9)] == pytest.approx([1 / 2, 2 / 3, 9 / 10], abs=0.01)
+    certain = Resemblance(half, float("inf"), 5)
+    assert certain.fpir(2) == 0.75
+    assert (unknown.fpir(2).low, unknown.fpir(2).high) == (
+        certain.fpir(2).low,
+        certain.fpir(2).high,
+    )
+    assert Resemblance.from_dict(unknown.to_dict()) == unknown
+
+
+def test_less_than_one_that_passed_cannot_be_told_from_none():
+    # Of ten pairs of five people one passed: no more trials than that are believed.
+    one, other = torch.triu_indices(5, 5, 1)
+
+    assert share(torch.arange(10) == 3, one, other, people=5, trials=10).low == 0
+    assert share(torch.arange(10) < 8, one, other, people=5, trials=10).low > 0
 
 
 def test_what_nobody_passes_nobody_passes_in_any_gallery():

@@ -86,22 +86,25 @@ class Pairs:
 def pairs_of(embeddings: Embeddings) -> Pairs:
     """All pairs of these pictures, each once.
 
+    They are kept, in 16 bytes each: 5,000 pictures need 200 MB, and some seconds to choose on.
+
     Example:
         >>> line, labels = torch.tensor([[0.0], [5.0]]), torch.tensor([0, 1])
         >>> pairs_of(Embeddings(line, labels, ("anna", "bob"), ("1.png", "2.png"))).people
         2
     """
     who, _, names = people_of(embeddings)
+    short = who.int()
     genuine, of, impostor, one, other, nearest = [], [], [], [], [], []
     for strip in strips(embeddings):
-        distance, rows = strip.distance.double(), who[strip.rows]
+        distance, rows = strip.distance.double(), short[strip.rows]
         row, column = (strip.same & strip.once).nonzero(as_tuple=True)
         genuine.append(distance[row, column])
         of.append(rows[row])
         row, column = (~strip.same & strip.once).nonzero(as_tuple=True)
         impostor.append(distance[row, column])
         one.append(rows[row])
-        other.append(who[column])
+        other.append(short[column])
         strangers = distance.masked_fill(strip.same, torch.inf)
         to = torch.full((len(rows), len(names)), torch.inf, dtype=torch.float64)
         nearest.append(to.scatter_reduce(1, who.expand(len(rows), -1), strangers, "amin"))
@@ -174,10 +177,12 @@ def chosen_without(pairs: Pairs, aim: Aim, *, stricter: bool) -> Rule:
     group = torch.arange(pairs.people) % GROUPS
     count = min(GROUPS, pairs.people)
     judges = torch.full((count, count), torch.nan, dtype=torch.float64)
-    of, one, other = group[pairs.of], group[pairs.one], group[pairs.other]
+    of, one, other = (group[people] for people in (pairs.of, pairs.one, pairs.other))
+    # One bit a group: whether a pair is of neither of two groups is then asked in one step.
+    alone, both = (1 << of).short(), ((1 << one) | (1 << other)).short()
     for a, b in combinations_with_replacement(range(count), 2):
-        genuine = pairs.genuine[(of != a) & (of != b)]
-        impostor = pairs.impostor[(one != a) & (one != b) & (other != a) & (other != b)]
+        left = 1 << a | 1 << b
+        genuine, impostor = pairs.genuine[alone & left == 0], pairs.impostor[both & left == 0]
         if len(impostor) and (len(genuine) or not aim.genuine):
             judges[a, b] = judges[b, a] = float(aim.threshold(accepted(genuine, impostor)))
     by = judges[one, other]
@@ -238,7 +243,9 @@ def rates(pairs: Pairs, rule: Rule, *, pictures: int) -> dict[str, Any]:
     picture, person = pairs.nearest.isfinite().nonzero(as_tuple=True)
     who = pairs.who[picture]
     passed = rule.passes(pairs.nearest[picture, person], who, person)
-    found["resemblance"] = resemblance(fmr(passed, who, person), passed, picture, people)
+    _, worth, _ = _worth(passed, who, person, people, trials.impostor)
+    rate = fmr(passed, who, person)
+    found["resemblance"] = resemblance(rate, passed, picture, people=people, worth=worth)
     return found
 
 
@@ -276,6 +283,26 @@ def share(
         Positive Counts Estimated from Survey Data, Survey Methodology 24, 1998. Deviation: the
         jackknife over people, and ``trials`` at the lower end.
     """
+    value, worth, left = _worth(passed, one, other, people, trials)
+    if left < 2:
+        return Estimate(value, 0.0, 1.0, level)
+    from scipy.special import ndtri, stdtrit  # here, because it takes a while
+
+    shrink = float(ndtri((1 + level) / 2) / stdtrit(left - 1, (1 + level) / 2)) ** 2
+    few = shrink * min(worth, trials)
+    # Less than one that passed, of those that are believed, cannot be told from none.
+    low = _lower(value, few, level) if value * few >= 1 else 0.0
+    return Estimate(value, low, 1 - _lower(1 - value, shrink * worth, level), level)
+
+
+def _worth(
+    passed: Bool[Tensor, " k"],
+    one: Int[Tensor, " k"],
+    other: Int[Tensor, " k"],
+    people: int,
+    trials: float,
+) -> tuple[float, float, int]:
+    """The share that passed, how many independent comparisons know it, and of how many units."""
     unit = groups(people)
     units = int(unit.max()) + 1
     a, b = unit[one], unit[other]
@@ -285,24 +312,15 @@ def share(
         total = torch.zeros(units, dtype=torch.float64).index_add(0, a, values)
         return total.index_add(0, b, values * twice)
 
-    right, number = passed.double().sum(), float(len(passed))
-    value = float(right / number)
-    without = (right - by_unit(passed.double())) / (
-        number - by_unit(torch.ones(len(passed)).double())
-    )
+    chosen, number = passed.double(), float(len(passed))
+    value = float(chosen.mean())
+    without = (chosen.sum() - by_unit(chosen)) / (number - by_unit(torch.ones_like(chosen)))
     without = without[without.isfinite()]
     left = len(without)
-    if left < 2:
-        return Estimate(value, 0.0, 1.0, level)
-    variance = float((without - without.mean()).square().sum()) * (left - 1) / left
-    from scipy.special import ndtri, stdtrit  # here, because it takes a while
-
-    shrink = float(ndtri((1 + level) / 2) / stdtrit(left - 1, (1 + level) / 2)) ** 2
+    variance = float((without - without.mean()).square().sum()) * (left - 1) / max(1, left)
     # Where none passed, or all, nothing varies: only so many are believed.
     most = number if 0 < value < 1 else trials
-    worth = shrink * min(value * (1 - value) / max(variance, 1e-300) or most, most)
-    few = min(worth, shrink * trials)
-    return Estimate(value, _lower(value, few, level), 1 - _lower(1 - value, worth, level), level)
+    return value, min(value * (1 - value) / max(variance, 1e-300) or most, most), left
 
 
 def _lower(value: float, trials: float, level: float) -> float:

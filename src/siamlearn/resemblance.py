@@ -17,6 +17,7 @@ from siamlearn.estimates import Estimate
 
 __all__ = ["Resemblance", "resemblance"]
 
+POSSIBLE = 100  # rates that the mean is taken over
 REACH = 10  # how many times as many people as were seen a gallery may have
 
 
@@ -34,6 +35,8 @@ class Resemblance:
         alike: the beta distribution's a + b: infinite where all pictures have the same rate, near
             zero where few of them pass as everybody and the others as nobody.
         people: how many people were seen.
+        worth: how many independent comparisons would tell the rate as well; infinite where it is
+            known.
 
     Example:
         >>> both = Resemblance(Estimate(0.01, 0.002, 0.03), 100.0, people=20)
@@ -44,11 +47,14 @@ class Resemblance:
     rate: Estimate
     alike: float
     people: int
+    worth: float = math.inf
 
     def fpir(self, gallery: int) -> Estimate:
         """The share of strangers that is taken for one of so many people, with its interval.
 
-        The interval is that of ``rate``; how unlike pictures are is taken as it was seen.
+        It is the mean over what the rate may be: twice as high a rate does not take twice as many
+        strangers, and so of few people less is expected than their rate alone would make. The
+        interval is that of ``rate``; how unlike pictures are is taken as it was seen.
 
         Raises:
             ValueError: the gallery is empty, or of more than 10 times as many people as were seen.
@@ -65,10 +71,20 @@ class Resemblance:
                 f"choose it on more people"
             )
             raise ValueError(msg)
-        value, low, high = (
-            self._among(gallery, rate) for rate in (float(self.rate), self.rate.low, self.rate.high)
-        )
-        return Estimate(value, low, high, self.rate.level)
+        low, high = (self._among(gallery, rate) for rate in (self.rate.low, self.rate.high))
+        value = sum(self._among(gallery, rate) for rate in self._possible()) / POSSIBLE
+        return Estimate(min(max(value, low), high), low, high, self.rate.level)
+
+    def _possible(self) -> list[float]:
+        """Rates that the true one may be, one as likely as the other."""
+        rate = float(self.rate)
+        if self.worth == math.inf or rate in (0.0, 1.0):
+            return [rate] * POSSIBLE
+        from scipy.special import betaincinv  # here, because it takes a while
+
+        share = (torch.arange(POSSIBLE, dtype=torch.float64) + 0.5) / POSSIBLE
+        right, wrong = rate * self.worth, (1 - rate) * self.worth
+        return [float(betaincinv(right, wrong, each)) for each in share.tolist()]
 
     def _among(self, gallery: int, rate: float) -> float:
         if rate in (0.0, 1.0):
@@ -82,18 +98,24 @@ class Resemblance:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, ready for JSON; the estimate as a dictionary."""
-        alike = None if self.alike == math.inf else self.alike
-        return {"rate": self.rate.to_dict(), "alike": alike, "people": self.people}
+        kept = {"alike": self.alike, "worth": self.worth}
+        finite = {k: None if v == math.inf else v for k, v in kept.items()}
+        return {"rate": self.rate.to_dict(), **finite, "people": self.people}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """What ``to_dict`` described."""
-        alike = math.inf if values["alike"] is None else values["alike"]
-        return cls(Estimate.from_dict(values["rate"]), alike, values["people"])
+        alike, worth = (math.inf if values[k] is None else values[k] for k in ("alike", "worth"))
+        return cls(Estimate.from_dict(values["rate"]), alike, values["people"], worth)
 
 
 def resemblance(
-    rate: Estimate, passed: Bool[Tensor, " k"], picture: Int[Tensor, " k"], people: int
+    rate: Estimate,
+    passed: Bool[Tensor, " k"],
+    picture: Int[Tensor, " k"],
+    *,
+    people: int,
+    worth: float = math.inf,
 ) -> Resemblance:
     """How unlike pictures are in how many people they pass as.
 
@@ -102,11 +124,12 @@ def resemblance(
         passed: whether a picture passes as a person who is not on it.
         picture: which picture that is.
         people: how many people there are.
+        worth: how many independent comparisons would tell the rate as well.
 
     Example:
         >>> picture = torch.tensor([0, 0, 0, 1, 1, 1])
         >>> everybody = torch.tensor([True, True, True, False, False, False])
-        >>> resemblance(Estimate(0.5, 0, 1), everybody, picture, 4).alike
+        >>> resemblance(Estimate(0.5, 0, 1), everybody, picture, people=4).alike
         0.0
 
     Source:
@@ -120,5 +143,5 @@ def resemblance(
     both = float((often * (often - 1)).sum() / pairs) if pairs > 0 else 0.0
     mean = float(often.sum() / count.sum())
     if both <= mean**2:
-        return Resemblance(rate, math.inf, people)
-    return Resemblance(rate, max(0.0, (mean - both) / (both - mean**2)), people)
+        return Resemblance(rate, math.inf, people, worth)
+    return Resemblance(rate, max(0.0, (mean - both) / (both - mean**2)), people, worth)
