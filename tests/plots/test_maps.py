@@ -108,7 +108,17 @@ def test_pictures_stand_at_their_points_and_none_covers_another():
         assert not any(box.overlaps(other) for other in boxes[:k])
         assert (points - torch.tensor(drawn[k].xy)).norm(dim=1).min() < 1e-5
     inside = ax.get_window_extent()
-    assert all(inside.x0 < box.x0 and box.y1 < inside.y1 for box in boxes)
+    for box in boxes:
+        assert inside.x0 < box.x0 < box.x1 < inside.x1
+        assert inside.y0 < box.y0 < box.y1 < inside.y1
+
+
+def test_wide_pictures_stay_within_the_axes():
+    people = embed(torch.nn.Flatten(), DrawnFaces(3, 2, size=(20, 60)))
+    ax = embedding_map(people, None, pictures=30)
+    inside = ax.get_window_extent()
+    for box in [drawn.get_window_extent() for drawn in portraits(ax)]:
+        assert inside.x0 < box.x0 < box.x1 < inside.x1
 
 
 def test_everybody_is_pictured_before_anybody_is_twice(images, embeddings):

@@ -134,7 +134,7 @@ def _named(ax: Axes, seen: Zoo, known: Tensor, names: int) -> None:
     order = errors.argsort(descending=True, stable=True)
     order = order[known[order] & ((errors > 0) | ~plain)[order]][: 3 * names]
     points = torch.stack([seen.genuine, seen.impostor], dim=1)
-    labels = [seen.names[p] for p in order.tolist()]
+    labels = [short(seen.names[p], 20) for p in order.tolist()]
     labelled(ax, points[order], labels, around=points[known], most=names)
 
 

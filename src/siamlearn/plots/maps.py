@@ -10,8 +10,8 @@ from torch import Tensor
 
 from siamlearn.embeddings import Embeddings
 from siamlearn.inspection.maps import Map, pca_map
-from siamlearn.plots.canvas import INK, MARKERS, PEOPLE, canvas, dressed, new_figure
-from siamlearn.plots.placing import pictured, settled, spread
+from siamlearn.plots.canvas import INK, MARKERS, PEOPLE, canvas, dressed, new_figure, short
+from siamlearn.plots.placing import pictured, spread, widened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -132,15 +132,14 @@ def _portraits(ax: Axes, laid_out: Map, tall: float) -> None:
         )
         raise ValueError(msg)
     _, height, width = images.shape
-    ax.margins(0.06)
-    settled(ax)
+    size = (tall * width / height + 3, tall + 3)
+    widened(ax, size)
     present, person = torch.unique(laid_out.embeddings.labels, return_inverse=True)
     # Everybody's first picture, then everybody's second, and so on.
     turn = torch.zeros_like(person)
     for who in range(len(present)):
         turn[person == who] = torch.arange(int((person == who).sum()))
     order = (turn * len(present) + person).argsort().tolist()
-    size = (tall * width / height + 3, tall + 3)
     for k in spread(ax, laid_out.points, size, order=order):
         x, y = laid_out.points[k].tolist()
         colour = PEOPLE[int(person[k]) % len(PEOPLE)]
@@ -163,7 +162,9 @@ def _dots(
             marker=MARKERS[kind % len(MARKERS)],
             alpha=0.85,
             linewidths=0,
-            label=embeddings.identities[int(present[kind])] if len(present) <= NAMED else None,
+            label=short(embeddings.identities[int(present[kind])], 24)
+            if len(present) <= NAMED
+            else None,
         )
 
 

@@ -18,7 +18,7 @@ from siamlearn.plots.canvas import INK
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["labelled", "pictured", "settled", "spread"]
+__all__ = ["labelled", "pictured", "settled", "spread", "widened"]
 
 
 def settled(ax: Axes) -> None:
@@ -39,6 +39,29 @@ def settled(ax: Axes) -> None:
         figure = figure.get_figure()
     if figure is not None:
         figure.draw_without_rendering()
+
+
+def widened(ax: Axes, size: tuple[float, float]) -> None:
+    """Widen the limits until a picture in the middle of any point that is drawn is within them.
+
+    Args:
+        size: width and height of a picture, in points (1/72 inch).
+
+    Example:
+        >>> from siamlearn.plots.canvas import canvas
+        >>> ax = canvas(None)
+        >>> dots = ax.scatter([0, 1], [0, 1])
+        >>> widened(ax, (20, 20))
+        >>> bool(ax.get_xlim()[0] < -0.05)
+        True
+    """
+    settled(ax)
+    inside = ax.get_window_extent()
+    wide, high = (72 * length / _dots_per_inch(ax) for length in (inside.width, inside.height))
+    # Margins are parts of what is drawn, not of the axes.
+    parts = (min(0.8, side / length) for side, length in zip(size, (wide, high), strict=True))
+    x, y = (0.03 + part / 2 / (1 - part) for part in parts)
+    ax.margins(x, y)
 
 
 def spread(
