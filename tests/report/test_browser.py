@@ -248,3 +248,22 @@ def test_what_can_be_opened_is_open_on_paper(opened, page):
     assert tab.locator("details:not([open])").count() == 0
     tab.evaluate("dispatchEvent(new Event('afterprint'))")
     assert tab.locator("details[open]").count() == 0
+
+
+@pytest.mark.parametrize("width", [380, 1400])
+def test_no_word_of_the_chart_is_cut_off_and_rare_errors_can_be_stretched(opened, page, width):
+    tab = opened(page, width=width)
+    tab.locator("#names button", has_text="EER").click()
+    heights = []
+    for stretched in (False, True):
+        tab.set_checked("#log", stretched)
+        cut = tab.evaluate(
+            "(() => { const chart = document.getElementById('chart').getBoundingClientRect();"
+            " return [...document.querySelectorAll('#chart text')].filter((word) => {"
+            "  const box = word.getBoundingClientRect();"
+            "  return box.left < chart.left || box.right > chart.right + 0.5;"
+            " }).map((word) => word.textContent); })()"
+        )
+        assert cut == []
+        heights.append(float(tab.locator("#fmr-dot").get_attribute("cy")))
+    assert heights[1] < heights[0]  # a small rate stands higher on a stretched axis

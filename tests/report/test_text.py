@@ -50,7 +50,8 @@ def test_json_holds_every_number_of_the_table(run):
 
 
 def test_a_frame_has_a_row_for_each_system_and_the_ends_of_every_interval(run):
-    table = frame(run)
+    table = run.to_frame()
+    assert table.equals(frame(run))
     assert list(table.index) == [run.name, *(each.name for each in run.baselines)]
     assert table.loc[run.name, "auc"] == float(run.auc)
     assert table.loc[run.name, "auc_high"] == run.auc.high

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FIGURES", "OF_TWO", "Drawing", "Picture", "pictures"]
 
-# Bytes beyond which an SVG, of very many dots, is a PNG instead.
+# Bytes beyond which an SVG, of very many dots or pictures, is made of pixels instead.
 LARGE = 250_000
 PICTURE = 26.0  # points: how tall the pictures on the map are
 
@@ -163,22 +163,31 @@ def _picture(report: Report, drawing: Drawing) -> Picture:
         drawn = drawing.draw(report)
     except ValueError as why:  # such as one person only: the other figures are still worth a look
         return Picture(drawing, None, str(why).rstrip("."))
-    return Picture(drawing, _address(drawn))
+    return Picture(drawing, _address(drawn, tones=drawing.as_it_is))
 
 
-def _address(drawn: Any) -> str:
+def _address(drawn: Any, *, tones: bool) -> str:
+    """The figure as an address; tones are those of photographs, which JPEG makes small."""
     figure = drawn
     if not hasattr(drawn, "savefig"):
         figure = drawn.get_figure()
         drawn.set_title("")  # the page has one
-    written = io.BytesIO()
-    figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
-    svg = _same_names(written.getvalue().decode())
+    svg = _same_names(_saved(figure, "svg", transparent=True, metadata={"Date": None}).decode())
     if len(svg) <= LARGE:
-        return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+        return _inside("svg+xml", svg.encode())
+    if tones:
+        return _inside("jpeg", _saved(figure, "jpeg", dpi=150, pil_kwargs={"quality": 88}))
+    return _inside("png", _saved(figure, "png", dpi=160, transparent=True))
+
+
+def _saved(figure: Any, kind: str, **how: Any) -> bytes:
     written = io.BytesIO()
-    figure.savefig(written, format="png", transparent=True, dpi=160)
-    return f"data:image/png;base64,{base64.b64encode(written.getvalue()).decode()}"
+    figure.savefig(written, format=kind, **how)
+    return written.getvalue()
+
+
+def _inside(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _same_names(svg: str) -> str:

@@ -172,7 +172,7 @@ function svg(tag, attributes, text) {
 
 function scales() {
   const { threshold } = data, low = threshold[0], high = threshold[threshold.length - 1];
-  const left = 46, right = slider.width - 14;
+  const left = slider.log ? 62 : 46, right = slider.width - 14;
   const least = Math.max(1e-6, 0.5 / data.impostor[threshold.length - 1]);
   const share = slider.log
     ? (rate) => 1 - Math.log(Math.max(rate, least)) / Math.log(least)
