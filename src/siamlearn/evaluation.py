@@ -152,7 +152,7 @@ def differences(one: Report, other: Report, *, seed: int = 0) -> tuple[Differenc
         raise ValueError(msg)
     weights = draws(one.cells.units, max(RESAMPLES, 1), seed)
     systems = [(system, system.cells.resampled(weights)) for system in (one, other)]
-    trials = Trials(one.people, one.pictures)
+    trials = Trials(one.people, one.pictures + (one.gallery_pictures or 0))
     found = []
     for what, statistic in COMPARED.items():
         (first, drawn), (second, other_drawn) = (

@@ -20,7 +20,7 @@ from siamlearn.estimates import Estimate
 from siamlearn.functional.accepted import Accepted
 from siamlearn.functional.histogram import PairCounter, bounds
 from siamlearn.functional.intervals import Trials, interval
-from siamlearn.functional.resampling import Cells, Tally, draws, groups, weighted_mean
+from siamlearn.functional.resampling import Cells, Tally, draws, grid, groups, weighted_mean
 from siamlearn.functional.verification import resolves
 from siamlearn.known import known_by
 from siamlearn.operating import OperatingPoint
@@ -30,8 +30,6 @@ from siamlearn.search import Found, search
 __all__ = ["Asked", "measure"]
 
 LONGEST = 20  # ranks of the CMC
-THRESHOLDS = 1000  # that intervals are made from, at most
-RAREST = 1e-7  # share of the pairs at which they are dense
 Statistic: TypeAlias = Callable[[Accepted], Tensor]
 
 
@@ -92,7 +90,8 @@ def measure(
     weights = torch.empty(0, units, dtype=torch.float64)
     if asked.resamples:
         weights = draws(units, asked.resamples, asked.seed)
-    trials = Trials(len(names), len(probes))
+    pictures = len(probes) + (0 if gallery is None else len(gallery))
+    trials = Trials(len(names), pictures)
     people = People(unit[who], references, rivals, weights, trials, asked.level)
     cells = counted(probes, gallery, seen, people, asked)
     drawn = cells.resampled(people.weights)
@@ -183,7 +182,7 @@ def verified(seen: Accepted, drawn: Accepted, people: People, asked: Asked) -> d
         "fnmr_at": {fmr: fnmr_at(fmr) for fmr in asked.fmrs},
         "balanced_accuracy": estimate(lambda counts: counts.best()[0], trials.both),
         "accuracy": estimate(lambda counts: accuracy(counts, best), trials.both),
-        "average_precision": estimate(Accepted.average_precision, trials.both),
+        "average_precision": estimate(Accepted.average_precision, trials.genuine),
         "d_prime": estimate(Accepted.d_prime, torch.inf, -torch.inf),
         "points": tuple(at_point(point) for point in asked.points),
     }
@@ -199,24 +198,24 @@ def accuracy(counts: Accepted, threshold: float) -> Tensor:
 def identified(found: Found, people: People, asked: Asked) -> dict[str, Any]:
     """What is read off the ranks: means over the probes that have an answer."""
 
-    def mean(values: Float[Tensor, " q"]) -> Estimate:
+    def mean(values: Float[Tensor, " q"], rivals: Tensor | None = None) -> Estimate:
         if not found.answerable.any():
             return Estimate(torch.nan, level=people.level)
         return people.estimate(
             found.mean(values.double()),
             lambda: weighted_mean(
-                values, people.probes, people.weights, found.answerable, rivals=people.rivals
+                values, people.probes, people.weights, found.answerable, rivals=rivals
             ),
             people.trials.genuine,
         )
 
     return {
-        "cmc": tuple(mean(found.hit_at(k)) for k in range(1, LONGEST + 1)),
-        "rank1": mean(found.hit_at(1)),
+        "cmc": tuple(mean(found.hit_at(k), people.rivals) for k in range(1, LONGEST + 1)),
+        "rank1": mean(found.hit_at(1), people.rivals),
         "map_at_r": mean(found.map_at_r),
         "r_precision": mean(found.r_precision),
         "mean_average_precision": mean(found.average_precision),
-        "reciprocal_rank": mean(found.reciprocal_rank),
+        "reciprocal_rank": mean(found.reciprocal_rank, people.rivals),
         "fnir_at": searched(found, people, asked.fpirs),
     }
 
@@ -228,21 +227,7 @@ def searched(
     if not found.answerable.any():
         return dict.fromkeys(fpirs)
     seen = found.open_set()
-    threshold = grid(seen)
-
-    def by_unit(distance: Tensor, chosen: Tensor) -> Tensor:
-        counts = torch.zeros(people.units, len(threshold), dtype=torch.float64)
-        place = torch.searchsorted(threshold, distance[chosen].double())
-        where = people.probes[chosen], place.clamp(max=len(threshold) - 1)
-        counts.index_put_(where, torch.ones(len(place), dtype=torch.float64), accumulate=True)
-        return people.weights @ counts.cumsum(dim=1)
-
-    mated = torch.where(found.rank == 1, found.right, torch.inf)
-    drawn = Accepted(
-        threshold,
-        by_unit(mated, found.answerable),
-        by_unit(found.wrong, torch.ones_like(found.answerable)),
-    )
+    drawn = open_cells(found, people, grid(seen)).resampled(people.weights)
 
     def estimate(fpir: float) -> Estimate:
         return people.estimate(
@@ -252,28 +237,22 @@ def searched(
     return {f: estimate(f) if resolves(f, seen.pairs[1]) else None for f in fpirs}
 
 
-def grid(
-    seen: Accepted, *, at: tuple[float, ...] = (), most: int = THRESHOLDS
-) -> Float[Tensor, " t"]:
-    """Thresholds to count at: every distance, or so many that no rate jumps between two.
+def open_cells(found: Found, people: People, threshold: Float[Tensor, " t"]) -> Cells:
+    """Searches that end right, and those for somebody who is not there, by who is searched for.
 
-    Where there are more distances than ``most``, half of the thresholds are shares of the genuine
-    and half of the impostor pairs, of each half in even steps and half ever closer to the tail
-    where the errors are. Those of ``at`` are counted exactly.
+    Each counts twice. Who is not there is found nonetheless because of somebody else who is: such
+    a search counts half by the one and half by the two together.
     """
-    every = seen.threshold.double()
-    if len(every) > most:
-        even = torch.linspace(0, 1, most // 4, dtype=torch.float64)
-        tail = torch.logspace(math.log10(RAREST), 0, most // 4, dtype=torch.float64)
-        places = [
-            torch.searchsorted(counts, torch.cat(shares) * counts[-1])
-            for counts, shares in (
-                (seen.genuine.double(), (even, 1 - tail)),
-                (seen.impostor.double(), (even, tail)),
-            )
-        ]
-        last = len(every) - 1
-        every = every[torch.cat([*places, torch.tensor([0, last])]).clamp(max=last)]
-    both = torch.cat([every, torch.tensor(at, dtype=torch.float64)])
-    thresholds: Tensor = torch.unique(both)
-    return thresholds
+    last = len(threshold) - 1
+
+    def counted(distance: Tensor, *units: Tensor) -> Tensor:
+        place = torch.searchsorted(threshold, distance.double()).clamp(max=last)
+        counts = torch.zeros(*(people.units for _ in units), last + 1, dtype=torch.int64)
+        counts.index_put_((*units, place), torch.ones_like(place), accumulate=True)
+        return counts.cumsum(dim=-1)
+
+    mated = torch.where(found.rank == 1, found.right, torch.inf)[found.answerable]
+    genuine = counted(mated, people.probes[found.answerable])
+    impostor = counted(found.wrong, people.probes, people.rivals)
+    impostor += counted(found.wrong, people.probes, people.probes)
+    return Cells(threshold, 2 * genuine, impostor)

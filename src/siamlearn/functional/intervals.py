@@ -29,7 +29,7 @@ __all__ = [
 
 # Chances of a person to be told wrong, at most, however many pictures there are of each. Chosen
 # by simulation: see docs/explanation/intervals.md.
-PER_PERSON = 5
+PER_PERSON = 4
 
 
 @final
@@ -47,7 +47,7 @@ class Trials:
     Example:
         >>> trials = Trials(people=9, pictures=90)
         >>> trials.genuine, trials.impostor, trials.both
-        (45, 36, 90)
+        (36, 36, 72)
     """
 
     people: int
@@ -57,7 +57,7 @@ class Trials:
     def genuine(self) -> int:
         """For rates of genuine pairs (FNMR) and of probes: pairs that share no picture.
 
-        There are half as many as pictures. More than five a person tell nothing new of them.
+        There are half as many as pictures. More than four a person tell nothing new of them.
         """
         return max(1, min(self.pictures // 2, PER_PERSON * self.people))
 
