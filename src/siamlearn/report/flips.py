@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, final
 
 import torch
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from siamlearn.reports import Report
 
 __all__ = ["Flip", "Flips", "flips", "usual_threshold"]
+
+# What a pair may be: genuine, told right by the first system, told right by the second.
+KINDS = tuple(product((True, False), repeat=3))
 
 
 @final
@@ -87,6 +91,9 @@ def flips(
             points or, without one, of the equal error rates, if left out.
         count: how many to keep of each of the four kinds.
 
+    Raises:
+        ValueError: the two did not compare the same pictures of the same people.
+
     Example:
         >>> import siamlearn as sl
         >>> faces = sl.DrawnFaces(3, 4, size=(28, 23))
@@ -95,6 +102,12 @@ def flips(
         >>> sum(found.counts.values()) == one.genuine + one.impostor
         True
     """
+    if one.protocol.digest != other.protocol.digest:
+        msg = (
+            f"two runs are compared on the same pictures of the same people, but {one.name} was "
+            f"measured on {one.protocol} and {other.name} on {other.protocol}; evaluate both on one"
+        )
+        raise ValueError(msg)
     limits = thresholds or (usual_threshold(one), usual_threshold(other))
     spreads = [_spread(report) for report in (one, other)]
     order = _places(one.embeddings, other.embeddings)
@@ -103,11 +116,7 @@ def flips(
     if one.gallery is not None and other.gallery is not None:
         gallery = other.gallery.subset(_places(one.gallery, other.gallery))
     counts: Counter[tuple[bool, bool, bool]] = Counter()
-    kept = {
-        (kind, first): torch.empty(0, 5).double()
-        for kind in (True, False)
-        for first in (True, False)
-    }
+    kept = {kind[:2]: torch.empty(0, 5).double() for kind in KINDS}
     both = zip(strips(one.embeddings, one.gallery), strips(probes, gallery), strict=True)
     for first, second in both:
         pairs = [first.distance.double(), second.distance.double()]
@@ -115,16 +124,12 @@ def flips(
         clear = torch.stack(
             [(d - limit).abs() / s for d, limit, s in zip(pairs, limits, spreads, strict=True)]
         ).sum(dim=0)
-        for kind in (True, False):
-            here = first.once & (first.same == kind)
-            for told in (True, False):
-                for also in (True, False):
-                    chosen = here & (right[0] == told) & (right[1] == also)
-                    counts[kind, told, also] += int(chosen.sum())
-                    if told is not also:
-                        kept[kind, told] = _clearest(
-                            kept[kind, told], chosen, clear, pairs, first.rows.start, count
-                        )
+        for genuine, told, also in KINDS:
+            chosen = first.once & (first.same == genuine) & (right[0] == told) & (right[1] == also)
+            counts[genuine, told, also] += int(chosen.sum())
+            if told is not also:
+                known, start = kept[genuine, told], first.rows.start
+                kept[genuine, told] = _clearest(known, chosen, clear, pairs, start, count)
     found = [(row, kind, told) for (kind, told), rows in kept.items() for row in rows.tolist()]
     found.sort(key=lambda each: -each[0][0])
     return Flips(

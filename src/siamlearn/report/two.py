@@ -62,14 +62,8 @@ def comparison(
         ...     comparison(one, other, f"{folder}/two.html", figures=()).name
         'two.html'
     """
-    if one.protocol.digest != other.protocol.digest:
-        msg = (
-            f"two runs are compared on the same pictures of the same people, but {one.name} was "
-            f"measured on {one.protocol} and {other.name} on {other.protocol}; evaluate both on one"
-        )
-        raise ValueError(msg)
-    one, other = _named_apart(one, other)
     found = flips(one, other, thresholds, count=pairs)
+    one, other = _named_apart(one, other)
     told = differences(one, other)
     thumbnails = Thumbnails(one.embeddings, *([one.gallery] if one.gallery is not None else []))
     listed = [_listed(flip, one, other, found, thumbnails) for flip in found.pairs]
