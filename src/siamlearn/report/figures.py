@@ -155,7 +155,11 @@ def confused(report: Report) -> Any:
     if against.images is None:
         msg = "the report has no pictures; evaluate embeddings that carry them"
         raise ValueError(msg)
-    return plots.confusions(inspection.confusions(report), against.images)
+    groups = inspection.confusions(report)
+    if not groups:
+        msg = "at this threshold nobody passes for anybody else"
+        raise ValueError(msg)
+    return plots.confusions(groups, against.images)
 
 
 def _picture(report: Report, drawing: Drawing) -> Picture:
