@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -55,6 +56,16 @@ def test_on_other_people_the_rate_is_about_what_was_asked():
 
     assert 0.5 < rates[True] / 0.02 < 1.25
     assert rates[False] > 1.4 * 0.02
+
+
+def test_what_the_page_says_of_coverage_was_measured():
+    root = Path(__file__).parents[1]
+    rows = json.loads((root / "benchmarks/results/operating.json").read_text())["rows"]
+    page = " ".join((root / "docs/howto/threshold.md").read_text(encoding="utf-8").split())
+    for column in ("inside the stated interval", "1 % inside the reported one"):
+        shares = [int(row[column].removesuffix(" %")) for row in rows]
+        assert min(shares) >= 90
+        assert f"in {min(shares)} % to {max(shares)} %" in page
 
 
 def test_three_people_are_too_few_to_leave_two_out():
