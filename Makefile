@@ -27,6 +27,7 @@ benchmarks: $(VENV)/.test  ## measure everything again: about an hour on two cor
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/att_faces.py
 	$(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/operating.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
