@@ -277,7 +277,7 @@ def test_baselines_compare_the_same_pictures():
 
 def test_the_first_line_says_when_a_baseline_is_as_good():
     report = evaluate(embed(nn.Flatten(), pictures()), name="my net")
-    assert str(report).startswith("my net does not beat p")
+    assert str(report).startswith("my net does not beat P")
     assert {row.name for row in report.beaten_by} >= {"pixels"}
 
     better = replace(report, auc=Estimate(0.9999, 0.99, 1.0))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 from typing import final
 
 import torch
@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
+from siamlearn.data.protocols import compared
 from siamlearn.embeddings import Embeddings
 from siamlearn.functional.prepared import prepared
 
@@ -50,19 +51,11 @@ class Protocol:
         cls, probes: Embeddings, gallery: Embeddings | None = None, name: str | None = None
     ) -> Protocol:
         """The protocol of comparing these, called so, or after how they are compared."""
-        text = repr([None if e is None else _listed(e) for e in (probes, gallery)])
         usual = "all pairs" if gallery is None else "probes against a gallery"
-        return cls(name or usual, sha256(text.encode()).hexdigest())
+        return cls(name or usual, compared(probes, gallery))
 
     def __str__(self) -> str:
         return f"{self.name} ({self.digest[:8]})"
-
-
-def _listed(embeddings: Embeddings) -> list[tuple[str, ...]]:
-    """Each picture's name, identity and session, in an order that does not matter."""
-    who = [embeddings.identities[label] for label in embeddings.labels.tolist()]
-    sessions = embeddings.sessions or ("",) * len(embeddings)
-    return sorted(zip(embeddings.names, who, sessions, strict=True))
 
 
 @final

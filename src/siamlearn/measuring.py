@@ -35,7 +35,11 @@ Statistic: TypeAlias = Callable[[Accepted], Tensor]
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of every system of a report alike; see ``evaluate``."""
+    """What is asked of every system of a report alike; see ``evaluate``.
+
+    Example:
+        >>> Asked((), fmrs=(0.01,), fpirs=(0.1,), resamples=1000, level=0.95, seed=0).progress
+    """
 
     points: tuple[OperatingPoint, ...]
     fmrs: tuple[float, ...]
@@ -81,7 +85,16 @@ class People:
 def measure(
     probes: Embeddings, gallery: Embeddings | None, asked: Asked, *, protocol: Protocol, name: str
 ) -> Report:
-    """A report without baselines."""
+    """A report without baselines.
+
+    Example:
+        >>> from siamlearn.baselines import pixels
+        >>> from siamlearn.data.drawn import DrawnFaces
+        >>> asked = Asked((), fmrs=(0.1,), fpirs=(0.1,), resamples=100, level=0.9, seed=0)
+        >>> found = pixels(DrawnFaces(3, 4, size=(28, 23)))
+        >>> measure(found, None, asked, protocol=Protocol.of(found), name="pixels").auc.level
+        0.9
+    """
     who, reference_who, names = people_of(probes, gallery)
     unit = groups(len(names))
     references = unit[reference_who]
@@ -209,8 +222,9 @@ def identified(found: Found, people: People, asked: Asked) -> dict[str, Any]:
             people.trials.genuine,
         )
 
+    longest = min(LONGEST, len(people.references))
     return {
-        "cmc": tuple(mean(found.hit_at(k), people.rivals) for k in range(1, LONGEST + 1)),
+        "cmc": tuple(mean(found.hit_at(k), people.rivals) for k in range(1, longest + 1)),
         "rank1": mean(found.hit_at(1), people.rivals),
         "map_at_r": mean(found.map_at_r),
         "r_precision": mean(found.r_precision),

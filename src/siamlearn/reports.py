@@ -151,6 +151,12 @@ class Report:
         found: what each picture found among the others.
         embeddings: what was compared.
         gallery: and with what, where not with itself.
+
+    Example:
+        >>> import siamlearn as sl
+        >>> report = sl.evaluate(sl.pixels(sl.DrawnFaces(6, 4, size=(28, 23))), baselines=False)
+        >>> report.people, report.genuine, report.auc.low < report.auc < report.auc.high
+        (6, 36, True)
     """
 
     name: str

@@ -26,7 +26,15 @@ PIECE = 2**18
 
 
 class Compared(Protocol):
-    """Some probes beside all references, such as a strip of a comparison."""
+    """Some probes beside all references, such as a strip of a comparison.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> every = torch.ones(1, 2).bool()
+        >>> strip: Compared = SimpleNamespace(distance=torch.rand(1, 2), same=every, valid=every)
+        >>> found(strip).relevant
+        tensor([2])
+    """
 
     @property
     def distance(self) -> Float[Tensor, "q r"]:
@@ -275,6 +283,13 @@ def joined(parts: Sequence[Found]) -> Found:
 
     Raises:
         ValueError: there are none.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> every = torch.ones(1, 2).bool()
+        >>> part = found(SimpleNamespace(distance=torch.rand(1, 2), same=every, valid=every))
+        >>> joined([part, part])
+        Found(2 probes, 0 of them without a right reference)
     """
     if not parts:
         msg = "there must be at least one strip of probes to search for, got none"
@@ -288,6 +303,13 @@ def found(strip: Compared, *, longest: int = 50) -> Found:
 
     Raises:
         ValueError: ``longest`` is not positive.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> same, valid = torch.tensor([[False, True]]), torch.ones(1, 2).bool()
+        >>> strip = SimpleNamespace(distance=torch.tensor([[1.0, 2.0]]), same=same, valid=valid)
+        >>> found(strip).rank
+        tensor([2])
     """
     require_positive(longest)
     distance = full_precision(strip.distance.detach())

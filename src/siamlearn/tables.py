@@ -16,7 +16,14 @@ Cell = Callable[[Estimate], str]
 
 
 def verdict(report: Report) -> str:
-    """The result in a sentence. A system that does not beat every baseline is told so first."""
+    """The result in a sentence. A system that does not beat every baseline is told so first.
+
+    Example:
+        >>> import siamlearn as sl
+        >>> report = sl.evaluate(sl.pixels(sl.DrawnFaces(6, 4, size=(28, 23))), baselines=False)
+        >>> verdict(report)[:8]
+        'net: AUC'
+    """
     reached = f"AUC {report.auc}, EER {report.eer.percent()}"
     if not report.baselines:
         return f"{report.name}: {reached}"
@@ -32,7 +39,14 @@ def verdict(report: Report) -> str:
 
 
 def subject(report: Report) -> str:
-    """What was compared, and how much of it."""
+    """What was compared, and how much of it.
+
+    Example:
+        >>> import siamlearn as sl
+        >>> report = sl.evaluate(sl.pixels(sl.DrawnFaces(6, 4, size=(28, 23))), baselines=False)
+        >>> subject(report)[-43:]
+        '6 people, 36 genuine and 240 impostor pairs'
+    """
     against = ""
     if report.gallery_pictures is not None:
         against = f" against a gallery of {report.gallery_pictures:,}"
@@ -43,7 +57,14 @@ def subject(report: Report) -> str:
 
 
 def measured(report: Report) -> list[tuple[str, Estimate | None, bool]]:
-    """Every number of the table: what it is called, its value, and whether it is a share in %."""
+    """Every number of the table: what it is called, its value, and whether it is a share in %.
+
+    Example:
+        >>> import siamlearn as sl
+        >>> report = sl.evaluate(sl.pixels(sl.DrawnFaces(6, 4, size=(28, 23))), baselines=False)
+        >>> [name for name, _, share in measured(report) if not share]
+        ['AUC', 'average precision', "d'"]
+    """
     return [
         ("AUC", report.auc, False),
         ("EER", report.eer, True),
@@ -58,7 +79,14 @@ def measured(report: Report) -> list[tuple[str, Estimate | None, bool]]:
 
 
 def table(report: Report) -> list[str]:
-    """A line for each number, a column for each system; intervals for the first of them."""
+    """A line for each number, a column for each system; intervals for the first of them.
+
+    Example:
+        >>> import siamlearn as sl
+        >>> report = sl.evaluate(sl.pixels(sl.DrawnFaces(6, 4, size=(28, 23))), baselines=False)
+        >>> table(report)[1].split()[0]
+        'AUC'
+    """
     rows = [[name, _cell(value, share)] for name, value, share in measured(report)]
     for baseline in report.baselines:
         for row, (_, value, share) in zip(rows, measured(baseline), strict=True):
@@ -68,7 +96,14 @@ def table(report: Report) -> list[str]:
 
 
 def notes(report: Report) -> list[str]:
-    """What one has to know to read the table."""
+    """What one has to know to read the table.
+
+    Example:
+        >>> import siamlearn as sl
+        >>> report = sl.evaluate(sl.pixels(sl.DrawnFaces(6, 4, size=(28, 23))), baselines=False)
+        >>> notes(report)[0][:14]
+        '* at threshold'
+    """
     lines = [str(each) for each in report.points]
     lines += [str(each) for each in report.differences if each.what == "AUC"]
     lines.append(

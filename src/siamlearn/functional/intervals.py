@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, inf, sqrt
+from statistics import NormalDist
 from typing import final
 
 import torch
 from jaxtyping import Bool, Float
-from scipy.special import ndtri, stdtr, stdtrit
 from torch import Tensor
 
 __all__ = [
@@ -163,7 +163,7 @@ def wilson(errors: float, trials: float, level: float = 0.95) -> tuple[float, fl
         raise ValueError(msg)
     share = torch.tensor(errors / trials, dtype=torch.float64)
     number = torch.tensor(float(trials), dtype=torch.float64)
-    low, high = _wilson(share, number, float(ndtri((1 + level) / 2)))
+    low, high = _wilson(share, number, NormalDist().inv_cdf((1 + level) / 2))
     return low.item(), high.item()
 
 
@@ -285,6 +285,8 @@ def difference(
     if not spread < inf:
         return Difference(value, -inf, inf, 1.0, level)
     spread = sqrt(spread**2 + 1 / trials**2)
+    from scipy.special import stdtr  # here, because it takes a while
+
     p = 2 * float(stdtr(units - 1, -abs(value) / spread)) if spread > 0 else float(value == 0)
     p = max(p, 1 / (len(first_resampled) + 1))
     return Difference(value, value - quantile * spread, value + quantile * spread, p, level)
@@ -319,6 +321,8 @@ def _student(units: int, level: float) -> float:
     if units < 2:
         msg = f"an interval needs two identities or more to draw from, got {units}"
         raise ValueError(msg)
+    from scipy.special import stdtrit  # here, because it takes a while
+
     return float(stdtrit(units - 1, (1 + level) / 2))
 
 
