@@ -5,6 +5,7 @@ import shutil
 from datetime import datetime
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 import siamlearn as sl
 from siamlearn.auditing import Audit, Finding, Severity
@@ -81,8 +82,6 @@ def browser():
     if path is None:
         why = "no browser to open pages in: apt-get install chromium, or set SIAMLEARN_CHROMIUM"
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as playwright:
         # A sandbox needs rights that containers have not; the pages are our own.
         started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 from siamlearn.report.thresholds import named_thresholds, thresholds
 
@@ -151,8 +152,8 @@ def test_a_pair_is_enlarged_and_clicked_through_by_keyboard(opened, page):
     tab.keyboard.press("ArrowLeft")
     assert tab.inner_text("#enlarged-place").startswith("2 of ")
     tab.keyboard.press("Escape")
-    assert not tab.locator("#enlarged").is_visible()
-    assert tab.evaluate("document.activeElement === document.querySelectorAll('#pairs button')[1]")
+    expect(tab.locator("#enlarged")).to_be_hidden()
+    expect(tab.locator("#pairs button").nth(1)).to_be_focused()
 
 
 def test_it_is_dark_where_the_system_is_and_where_the_button_says(opened, page):
