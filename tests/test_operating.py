@@ -271,8 +271,9 @@ def test_distances_below_zero_are_as_good_as_others(aim):
 
 @pytest.mark.parametrize("aim", AIMS, ids=str)
 def test_names_of_people_and_pictures_change_no_number(aim):
-    one = people(8, seed=5)
-    other = replace(one, identities=tuple("abcdefgh"), names=tuple(f"x{i}" for i in range(32)))
+    one = people(15, pictures=3, seed=5)
+    # Backwards in the alphabet: nor does their order.
+    other = replace(one, identities=tuple("onmlkjihgfedcba"), names=tuple(map(str, range(45))))
 
     points = [OperatingPoint.fit(e, **aim) for e in (one, other)]
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from siamlearn.choosing import Aim
-from siamlearn.comparison import people_of, strips
+from siamlearn.comparison import strips
 from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
 from siamlearn.functional.accepted import accepted
@@ -93,7 +93,11 @@ def pairs_of(embeddings: Embeddings) -> Pairs:
         >>> pairs_of(Embeddings(line, labels, ("anna", "bob"), ("1.png", "2.png"))).people
         2
     """
-    who, _, names = people_of(embeddings)
+    # In the order of their labels: who is left out together must not depend on their names.
+    names = tuple(dict.fromkeys(embeddings.people))
+    number = {name: place for place, name in enumerate(names)}
+    places = [number.get(name, -1) for name in embeddings.identities]
+    who = torch.tensor(places, dtype=torch.int64)[embeddings.labels]
     short = who.int()
     genuine, of, impostor, one, other, nearest = [], [], [], [], [], []
     for strip in strips(embeddings):
@@ -173,7 +177,12 @@ def chosen_without(pairs: Pairs, aim: Aim, *, stricter: bool) -> Rule:
         >>> [chosen_without(pairs, aim(fmr=0.5), stricter=s).threshold for s in (False, True)]
         [8.0, 7.5]
     """
-    threshold = float(aim.threshold(accepted(pairs.genuine, pairs.impostor)))
+
+    def chosen(genuine: Tensor, impostor: Tensor) -> float:
+        # A rate of strangers is read off strangers alone, midway between two of them.
+        return float(aim.threshold(accepted(genuine if aim.genuine else genuine[:0], impostor)))
+
+    threshold = chosen(pairs.genuine, pairs.impostor)
     group = torch.arange(pairs.people) % GROUPS
     count = min(GROUPS, pairs.people)
     judges = torch.full((count, count), torch.nan, dtype=torch.float64)
@@ -184,7 +193,7 @@ def chosen_without(pairs: Pairs, aim: Aim, *, stricter: bool) -> Rule:
         left = 1 << a | 1 << b
         genuine, impostor = pairs.genuine[alone & left == 0], pairs.impostor[both & left == 0]
         if len(impostor) and (len(genuine) or not aim.genuine):
-            judges[a, b] = judges[b, a] = float(aim.threshold(accepted(genuine, impostor)))
+            judges[a, b] = judges[b, a] = chosen(genuine, impostor)
     by = judges[one, other]
     known, own = by.isfinite(), judges[of, of]
     if not known.any():
@@ -195,13 +204,13 @@ def chosen_without(pairs: Pairs, aim: Aim, *, stricter: bool) -> Rule:
     lowest = torch.cat([pairs.genuine, pairs.impostor]).min()
     if lowest < 0:
         far, near = pairs.impostor[known] - by[known], pairs.genuine - own
-        change = min(0.0, float(aim.threshold(accepted(near[own.isfinite()], far))))
+        change = min(0.0, chosen(near[own.isfinite()], far))
         return Rule(threshold + change, judges + change, group)
     if threshold <= 0:  # Constant scores have no threshold, and then there is nothing to shrink.
         return rule
     tiny = torch.finfo(by.dtype).tiny
     far, near = pairs.impostor[known] / by[known].clamp(min=tiny), pairs.genuine / own.clamp(tiny)
-    factor = min(1.0, float(aim.threshold(accepted(near[own.isfinite()], far))))
+    factor = min(1.0, chosen(near[own.isfinite()], far))
     return Rule(threshold * factor, judges * factor, group)
 
 
