@@ -62,9 +62,9 @@ def test_what_the_page_says_of_coverage_was_measured():
     root = Path(__file__).parents[1]
     rows = json.loads((root / "benchmarks/results/operating.json").read_text())["rows"]
     page = " ".join((root / "docs/howto/threshold.md").read_text(encoding="utf-8").split())
-    for column in ("inside the stated interval", "1 % inside the reported one"):
+    for column, least in (("inside the stated interval", 90), ("1 % inside the reported one", 85)):
         shares = [int(row[column].removesuffix(" %")) for row in rows]
-        assert min(shares) >= 90
+        assert min(shares) >= least
         assert f"in {min(shares)} % to {max(shares)} %" in page
 
 
