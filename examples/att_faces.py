@@ -11,7 +11,7 @@ import sys
 
 import siamlearn as sl
 
-PROTOCOLS = {  # those in which nobody who is tested was trained on
+PROTOCOLS = {  # in which nobody who is tested was trained on
     "notebook": sl.protocols.notebook,
     "disjoint": sl.protocols.repeated_disjoint,
     "bob": sl.protocols.bob_atnt,
@@ -46,8 +46,8 @@ else:
 # %%
 # Three groups of people
 # ----------------------
-# Nobody is in two of them: the net learns from the first, the threshold is chosen on the second,
-# and what is reported was measured on the third.
+# The net learns from the first, the threshold is chosen on the second, and what is reported was
+# measured on the third: nobody is in two of them.
 
 split = next(PROTOCOLS[args.protocol](faces))
 train, calibration = split.train.split_identities(held_out=0.25, seed=args.seed)
@@ -79,15 +79,14 @@ run = sl.fit(
 # %%
 # How good is it?
 # ---------------
-# The threshold is to let one pair of strangers in a hundred pass. Every number has the interval in
-# which it would lie had other people been tested. Pixels, PCA, PCA+LDA and a net that was never
-# trained stand beside it: what does not beat them has learned nothing.
+# The threshold is to let one pair of strangers in a hundred pass. Every number has an interval, and
+# pixels, PCA and others stand beside the net: what does not beat them has learned nothing.
 
 point = sl.OperatingPoint.fit(sl.embed(run.net, calibration), fmr=0.01)
 found = sl.embed(run.net, tested)
 enrolled = None if split.gallery is None else sl.embed(run.net, split.gallery)
-report = sl.evaluate(found, point, gallery=enrolled, train=split.train)
-sys.stdout.write(f"\n{split.name}: {report}\n")
+report = sl.evaluate(found, point, gallery=enrolled, train=split.train, protocol=split.name)
+sys.stdout.write(f"\n{report}\n")
 report.save(folder / "report.json")
 sl.report.html(report, folder / "report.html")
 sl.plots.save(sl.plots.overview(report, found, run.log), folder / "overview.png")

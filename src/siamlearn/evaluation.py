@@ -6,18 +6,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TypeAlias
 
 from torch import Tensor
 
 from siamlearn.auditing import audit as audited
 from siamlearn.baselines import pca, pca_lda, pixels, untrained
-from siamlearn.comparison import Protocol
+from siamlearn.comparison import Protocol, people_of
 from siamlearn.data.images import ImageSet
 from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
 from siamlearn.functional.accepted import Accepted
 from siamlearn.functional.intervals import Trials, difference
-from siamlearn.functional.resampling import draws
+from siamlearn.functional.resampling import draws, groups, weighted_mean
 from siamlearn.measuring import Asked, measure
 from siamlearn.operating import OperatingPoint
 from siamlearn.reports import Difference, Report
@@ -25,10 +26,7 @@ from siamlearn.reports import Difference, Report
 __all__ = ["differences", "evaluate"]
 
 RESAMPLES = 1000
-COMPARED: dict[str, Callable[[Accepted], Tensor]] = {
-    "AUC": Accepted.auc,
-    "EER": lambda counts: counts.eer()[0],
-}
+Statistic: TypeAlias = Callable[[Accepted], Tensor]
 
 
 def evaluate(
@@ -82,6 +80,7 @@ def evaluate(
             operating point was fitted on people who are reported on, or with another distance.
 
     Example:
+        >>> import torch
         >>> line = Embeddings(
         ...     torch.tensor([[0.0], [1.0], [4.0], [7.0]]),
         ...     torch.tensor([0, 0, 1, 1]),
@@ -128,10 +127,11 @@ def evaluate(
 
 
 def differences(one: Report, other: Report, *, seed: int = 0) -> tuple[Difference, ...]:
-    """How much better one system is than another on the same people, in AUC, EER and rank-1.
+    """By how much one system differs from another on the same people.
 
-    The same people are drawn anew for both, so that what is hard for both cancels out. A positive
-    difference speaks for the first: of the EER, an error rate, the sign is turned.
+    AUC, EER, FNMR at each FMR and rank-1 are compared. The same people are drawn anew for both,
+    so that what is hard for both cancels out. A higher AUC and rank-1 speak for the first system,
+    and so do a lower EER and FNMR.
 
     Raises:
         ValueError: the two did not compare the same pictures of the same people.
@@ -139,10 +139,9 @@ def differences(one: Report, other: Report, *, seed: int = 0) -> tuple[Differenc
     Example:
         >>> from siamlearn.data.drawn import DrawnFaces
         >>> faces = DrawnFaces(6, 4, size=(28, 23))
-        >>> one, other = (evaluate(f(faces), name=n, baselines=False)
-        ...     for f, n in ((pixels, "pixels"), (untrained, "untrained")))
-        >>> [d.what for d in differences(one, other)]
-        ['AUC', 'EER', 'rank-1']
+        >>> one, other = (evaluate(e, baselines=False) for e in (pixels(faces), untrained(faces)))
+        >>> [difference.what for difference in differences(one, other)]
+        ['AUC', 'EER', 'FNMR at FMR 10 %', 'rank-1']
     """
     if one.protocol.digest != other.protocol.digest:
         msg = (
@@ -150,21 +149,53 @@ def differences(one: Report, other: Report, *, seed: int = 0) -> tuple[Differenc
             f"measured on {one.protocol}, {other.name} on {other.protocol}; evaluate both on one"
         )
         raise ValueError(msg)
-    weights = draws(one.cells.units, max(RESAMPLES, 1), seed)
-    systems = [(system, system.cells.resampled(weights)) for system in (one, other)]
-    trials = Trials(one.people, one.pictures + (one.gallery_pictures or 0))
-    found = []
-    for what, statistic in COMPARED.items():
-        (first, drawn), (second, other_drawn) = (
-            (float(statistic(system.accepted)), statistic(resampled))
-            for system, resampled in systems
+    units, people = one.cells.units, one.people
+    weights = draws(units, max(RESAMPLES, one.resamples), seed)
+    trials = Trials(people, one.pictures + (one.gallery_pictures or 0))
+    systems = [(each, each.cells.resampled(weights)) for each in (one, other)]
+    statistics: dict[str, tuple[float, Statistic]] = {
+        "AUC": (trials.both, Accepted.auc),
+        "EER": (trials.both, lambda counts: counts.eer()[0]),
+    }
+    for fmr, rate in one.fnmr_at.items():
+        if rate is not None:
+            name = f"FNMR at FMR {100 * fmr:g} %"
+            statistics[name] = trials.genuine, partial(Accepted.fnmr_at, fmr=fmr)
+    found = [
+        told(
+            (one.name, other.name, what),
+            *((float(statistic(each.accepted)), statistic(drawn)) for each, drawn in systems),
+            units=units,
+            trials=most,
         )
-        told = difference(
-            *(first, second, drawn, other_drawn), units=one.cells.units, trials=trials.both
-        )
-        value = Estimate(told.value, told.low, told.high, told.level)
-        found.append(Difference(one.name, other.name, what, value, told.p))
+        for what, (most, statistic) in statistics.items()
+    ]
+    if one.found.answerable.any():
+        ranks = [(float(each.rank1), rank1_drawn(each, weights)) for each in (one, other)]
+        names = one.name, other.name, "rank-1"
+        found.append(told(names, *ranks, units=units, trials=trials.genuine))
     return tuple(found)
+
+
+def told(
+    names: tuple[str, str, str],
+    first: tuple[float, Tensor],
+    second: tuple[float, Tensor],
+    *,
+    units: int,
+    trials: float,
+) -> Difference:
+    """The difference of two numbers, each with its resamples."""
+    (value, drawn), (other, other_drawn) = first, second
+    seen = difference(value, other, drawn, other_drawn, units=units, trials=trials)
+    return Difference(*names, Estimate(seen.value, seen.low, seen.high, seen.level), seen.p)
+
+
+def rank1_drawn(report: Report, weights: Tensor) -> Tensor:
+    """The rank-1 rate of each resample."""
+    who, _, names = people_of(report.embeddings, report.gallery)
+    unit = groups(len(names))[who]
+    return weighted_mean(report.found.hit_at(1), unit, weights, report.found.answerable)
 
 
 def require_kinds(embeddings: object, points: Sequence[object], gallery: object) -> None:

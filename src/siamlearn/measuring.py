@@ -114,6 +114,7 @@ def measure(
         people=len(names),
         pictures=len(probes),
         gallery_pictures=None if gallery is None else len(gallery),
+        resamples=asked.resamples,
         genuine=seen.pairs[0],
         impostor=seen.pairs[1],
         eer_threshold=seen.eer()[1].item(),

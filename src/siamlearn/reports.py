@@ -118,6 +118,7 @@ class Report:
         gallery_pictures: pictures in the gallery; None where all were compared with all.
         genuine: pairs of pictures of one identity.
         impostor: pairs of pictures of two identities.
+        resamples: how often people were drawn anew for the intervals.
         auc: chance that a genuine pair is closer than an impostor pair; a tie counts half.
         eer: the rate at which FMR and FNMR are equal.
         eer_threshold: the distance at which they are.
@@ -166,6 +167,7 @@ class Report:
     gallery_pictures: int | None
     genuine: int
     impostor: int
+    resamples: int
     auc: Estimate
     eer: Estimate
     eer_threshold: float

@@ -28,7 +28,7 @@ def verdict(report: Report) -> str:
     if not report.baselines:
         return f"{report.name}: {reached}"
     best = max(report.baselines, key=lambda baseline: baseline.auc)
-    told = next((d for d in report.differences if d.than == best.name and d.what == "auc"), None)
+    told = next((d for d in report.differences if d.than == best.name and d.what == "AUC"), None)
     by = "" if told is None else f", a difference of {told.shown}"
     against = f"AUC {report.auc:.4f} against {best.auc:.4f}{by}"
     if report.beaten_by:
@@ -111,7 +111,10 @@ def notes(report: Report) -> list[str]:
         f"bound ({report.accuracy:.2%} of all pairs told right)"
     )
     if report.auc.known:
-        lines.append(f"[ ] {report.auc.level:.0%} intervals, had other people been measured")
+        lines.append(
+            f"[ ] {report.auc.level:.0%} intervals, had other people been measured "
+            f"({report.resamples:,} draws)"
+        )
     if report.bounds.widest:
         lines.append(f"so many pairs are counted in bins: all rates are {report.bounds}")
     unknown = [value for _, value, _ in measured(report) if value is None]
