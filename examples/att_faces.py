@@ -85,7 +85,7 @@ run = sl.fit(
 point = sl.OperatingPoint.fit(sl.embed(run.net, calibration), fmr=0.01)
 found = sl.embed(run.net, tested)
 enrolled = None if split.gallery is None else sl.embed(run.net, split.gallery)
-report = sl.evaluate(found, point, gallery=enrolled, train=split.train, protocol=split.name)
+report = sl.evaluate(found, point, gallery=enrolled, train=train, protocol=split.name)
 sys.stdout.write(f"\n{report}\n")
 report.save(folder / "report.json")
 sl.report.html(report, folder / "report.html")

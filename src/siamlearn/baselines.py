@@ -8,6 +8,8 @@ On s32 to s40, all pairs, trained on s2 to s31 (AUC / best balanced accuracy): p
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,7 @@ from torch import Tensor
 from siamlearn.data.images import ImageSet
 from siamlearn.data.randomness import address
 from siamlearn.embeddings import Embeddings, embed
+from siamlearn.known import known
 from siamlearn.nn.nets import EmbeddingNet, NetConfig, shrunk
 from siamlearn.nn.whitening import principal_axes, shrunk_covariance
 
@@ -159,7 +162,8 @@ def pca_lda(images: ImageSet, *, train: ImageSet, components: int = 30) -> Embed
         )
         raise ValueError(msg)
     learned_from, projected = principal(train, images, components=components)
-    return embedded(projected @ discriminant_axes(learned_from, train.labels), images)
+    found = embedded(projected @ discriminant_axes(learned_from, train.labels), images)
+    return replace(found, trained_on=known(train.people))
 
 
 def principal(train: ImageSet, images: ImageSet, *, components: int) -> tuple[Tensor, Tensor]:

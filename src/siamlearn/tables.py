@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from siamlearn.auditing import Severity
 from siamlearn.estimates import Estimate
 
 if TYPE_CHECKING:
@@ -128,8 +129,9 @@ def notes(report: Report) -> list[str]:
             f"! the net was trained on {report.trained_on:,} of the {report.people:,} people: this "
             f"says nothing about new ones"
         )
-    if report.audit is not None and report.audit.findings:
-        kinds = ", ".join(dict.fromkeys(finding.kind for finding in report.audit))
+    if report.audit is not None and not report.audit.clean:
+        found = [each.kind for each in report.audit if each.severity is not Severity.NOTE]
+        kinds = ", ".join(dict.fromkeys(found))
         lines.append(f"! the audit found {kinds}: print(report.audit)")
     if report.without_answer:
         lines.append(
