@@ -170,3 +170,9 @@ class Trained:
 def test_what_is_no_net_or_no_pictures_is_refused_in_words(net, images, message):
     with pytest.raises(TypeError, match=message):
         embed(net, images)
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_a_label_that_names_nobody_is_refused(label):
+    with pytest.raises(ValueError, match=f"labels must be from 0 to 1, .* got {min(label, 0)} to"):
+        Embeddings(torch.eye(2), torch.tensor([0, label]), ("anna", "bob"), ("1.png", "2.png"))

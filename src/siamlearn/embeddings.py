@@ -42,7 +42,7 @@ class Embeddings:
             it knows: on those no threshold is chosen.
 
     Raises:
-        ValueError: the lengths do not agree, or an embedding is not finite.
+        ValueError: the lengths do not agree, a label names nobody, or an embedding is not finite.
 
     Example:
         >>> two = Embeddings(torch.eye(2), torch.tensor([0, 1]), ("anna", "bob"), ("1", "2"))
@@ -67,6 +67,13 @@ class Embeddings:
             msg = (
                 f"every embedding must have one label and one name: got {len(self.labels)} labels "
                 f"and {len(self.names)} names for {len(self.vectors)} embeddings"
+            )
+            raise ValueError(msg)
+        last = len(self.identities) - 1
+        if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) <= last:
+            msg = (
+                f"labels must be from 0 to {last}, places in identities, got "
+                f"{int(self.labels.min())} to {int(self.labels.max())}"
             )
             raise ValueError(msg)
         if self.sessions is not None and len(self.sessions) != len(self):
