@@ -18,6 +18,7 @@ from siamlearn.comparison import Protocol, Strip, people_of, strips
 from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
 from siamlearn.functional.accepted import Accepted
+from siamlearn.functional.calibration import least_cost
 from siamlearn.functional.histogram import PairCounter, bounds
 from siamlearn.functional.intervals import Trials, interval
 from siamlearn.functional.resampling import Cells, Tally, draws, grid, groups, weighted_mean
@@ -27,7 +28,7 @@ from siamlearn.operating import OperatingPoint
 from siamlearn.reports import AtPoint, Report
 from siamlearn.search import Found, search
 
-__all__ = ["Asked", "measure"]
+__all__ = ["Asked", "measure", "trials_of"]
 
 LONGEST = 20  # ranks of the CMC
 Statistic: TypeAlias = Callable[[Accepted], Tensor]
@@ -59,6 +60,7 @@ class People:
     rivals: Int[Tensor, " q"]
     weights: Float[Tensor, "b u"]
     trials: Trials
+    mated: int
     level: float
 
     @property
@@ -71,13 +73,20 @@ class People:
         resampled: Callable[[], Tensor],
         trials: float = torch.inf,
         bounds: tuple[float, float] = (0.0, 1.0),
+        *,
+        strangers: bool = False,
     ) -> Estimate:
-        """A number with its interval; without one where nobody was drawn."""
+        """A number with its interval; without one where nobody was drawn.
+
+        What is told of ``strangers`` is known from all people, all else from those who have a
+        genuine pair, however many others there are.
+        """
         value = float(value)
         if not len(self.weights) or math.isnan(value):
             return Estimate(value, level=self.level)
+        units = self.units if strangers else max(2, self.mated)
         low, high = interval(
-            value, resampled(), units=self.units, trials=trials, bounds=bounds, level=self.level
+            value, resampled(), units=units, trials=trials, bounds=bounds, level=self.level
         )
         return Estimate(value, low.item(), high.item(), self.level)
 
@@ -103,9 +112,9 @@ def measure(
     weights = torch.empty(0, units, dtype=torch.float64)
     if asked.resamples:
         weights = draws(units, asked.resamples, asked.seed)
-    pictures = len(probes) + (0 if gallery is None else len(gallery))
-    trials = Trials(len(names), pictures)
-    people = People(unit[who], references, rivals, weights, trials, asked.level)
+    trials = trials_of(probes, gallery, found)
+    mated = unit[who][found.answerable].unique().numel()
+    people = People(unit[who], references, rivals, weights, trials, mated, asked.level)
     cells = counted(probes, gallery, seen, people, asked)
     drawn = cells.resampled(people.weights)
     return Report(
@@ -127,9 +136,28 @@ def measure(
         found=found,
         embeddings=probes,
         gallery=gallery,
-        **verified(seen, drawn, people, asked),
+        **verified(seen, cells.accepted(), drawn, people, asked),
         **identified(found, people, asked),
     )
+
+
+def trials_of(probes: Embeddings, gallery: Embeddings | None, found: Found) -> Trials:
+    """How many independent chances of an error these pictures give, at most.
+
+    Example:
+        >>> from siamlearn.comparison import strips
+        >>> labels, names = torch.tensor([0, 0, 1, 2]), ("1.png", "2.png", "3.png", "4.png")
+        >>> one = Embeddings(torch.eye(4), labels, ("anna", "bob", "carl"), names)
+        >>> trials_of(one, None, search(strips(one))).genuine  # of anna alone
+        1
+    """
+    who, reference_who, names = people_of(probes, gallery)
+    number = who.bincount(minlength=len(names))
+    mated = who[found.answerable].bincount(minlength=len(names)) > 0
+    if gallery is None:
+        return Trials.of(number.where(mated, 0))
+    both = number + reference_who.bincount(minlength=len(names))
+    return Trials.of(both.where(mated, 0), number)
 
 
 def compared(
@@ -173,8 +201,10 @@ def counted(
     return tally.cells()
 
 
-def verified(seen: Accepted, drawn: Accepted, people: People, asked: Asked) -> dict[str, Any]:
-    """What is read off the pairs: of all, and of each resample."""
+def verified(
+    seen: Accepted, there: Accepted, drawn: Accepted, people: People, asked: Asked
+) -> dict[str, Any]:
+    """What is read off the pairs: of all, of all at the points' thresholds, of each resample."""
     trials, best = people.trials, seen.best()[1].item()
 
     def estimate(statistic: Statistic, trials: float, low: float = 0.0) -> Estimate:
@@ -187,8 +217,17 @@ def verified(seen: Accepted, drawn: Accepted, people: People, asked: Asked) -> d
         return estimate(lambda counts: counts.fnmr_at(fmr), trials.genuine)
 
     def at_point(point: OperatingPoint) -> AtPoint:
-        fmr = estimate(lambda counts: counts.at(point.threshold)[0], trials.impostor)
-        return AtPoint(point, fmr, estimate(lambda c: c.at(point.threshold)[1], trials.genuine))
+        # Not those of bins, which end before the threshold: some that pass would be missing.
+        rates, ends = there.at(point.threshold), drawn.at(point.threshold)
+        fmr = people.estimate(rates[0], lambda: ends[0], trials.impostor, strangers=True)
+        fnmr = people.estimate(rates[1], lambda: ends[1], trials.genuine)
+        calibration = point.calibration
+        if calibration is None:
+            return AtPoint(point, fmr, fnmr)
+        cllr = people.estimate(
+            calibration.cllr(seen), lambda: calibration.cllr(drawn), bounds=(0, torch.inf)
+        )
+        return AtPoint(point, fmr, fnmr, cllr, least_cost(seen).item())
 
     return {
         "auc": estimate(Accepted.auc, trials.both),

@@ -36,6 +36,10 @@ class AtPoint:
         point: the threshold, and what it was chosen for.
         fmr: share of the impostor pairs that it accepts.
         fnmr: share of the genuine pairs that it rejects.
+        cllr: what the likelihood ratios of its calibration cost here, in bits: 0 is perfect, 1
+            says nothing; None where it has no calibration.
+        least_cllr: the least that any monotone function of the distance would cost here; the
+            rest is the fault of the calibration.
 
     Example:
         >>> point = OperatingPoint("by hand", 0.5, 0.01, 0.01, None, (), 0, 0, 0)
@@ -46,15 +50,25 @@ class AtPoint:
     point: OperatingPoint
     fmr: Estimate
     fnmr: Estimate
+    cllr: Estimate | None = None
+    least_cllr: float | None = None
 
     def __str__(self) -> str:
         rates = f"FMR {self.fmr.percent()}, FNMR {self.fnmr.percent()}"
+        if self.cllr is not None:
+            rates += f", Cllr {self.cllr} bits (at best {self.least_cllr:.4g})"
         return f"{self.point.name}: threshold {self.point.threshold:.4g}, {rates}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and dictionaries, ready for JSON."""
         rates = {"fmr": self.fmr.to_dict(), "fnmr": self.fnmr.to_dict()}
-        return {"point": self.point.to_dict(), **rates}
+        cost = None if self.cllr is None else self.cllr.to_dict()
+        return {
+            "point": self.point.to_dict(),
+            **rates,
+            "cllr": cost,
+            "least_cllr": self.least_cllr,
+        }
 
 
 @final

@@ -117,7 +117,9 @@ def reliability(
     probability = probability.double()
     weight = torch.full_like(probability, 1 / len(same))
     if prior is not None:
-        weight = torch.where(same, prior / same.sum(), (1 - prior) / (~same).sum())
+        weight = torch.where(
+            same, prior / same.sum().double(), (1 - prior) / (~same).sum().double()
+        )
     edge = edges(probability, bins)
     where = torch.bucketize(probability, edge)
     size = len(edge) + 1

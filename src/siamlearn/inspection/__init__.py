@@ -13,7 +13,7 @@ from siamlearn.inspection.people import (
     people_distances,
     zoo,
 )
-from siamlearn.inspection.rates import Bands, bands
+from siamlearn.inspection.rates import Bands, bands, reliability
 
 __all__ = [
     "Bands",
@@ -26,6 +26,7 @@ __all__ = [
     "confusions",
     "pca_map",
     "people_distances",
+    "reliability",
     "tsne_map",
     "umap_map",
     "worst_pairs",

@@ -14,13 +14,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from siamlearn.functional.accepted import Accepted
-from siamlearn.functional.intervals import Trials, interval
+from siamlearn.functional.intervals import interval
+from siamlearn.functional.reliability import Reliability
 from siamlearn.functional.resampling import draws
+from siamlearn.measuring import trials_of
 
 if TYPE_CHECKING:
     from siamlearn.reports import Report
 
-__all__ = ["Bands", "bands"]
+__all__ = ["Bands", "bands", "reliability"]
 
 STEPS = 100  # false match rates of the ROC's band, on either kind of axis
 
@@ -89,19 +91,20 @@ def bands(report: Report, *, level: float = 0.95, resamples: int = 1000, seed: i
     """
     cells = report.cells
     seen, drawn = cells.accepted(), cells.resampled(draws(cells.units, resamples, seed))
-    trials = Trials(report.people, report.pictures)
+    trials = trials_of(report.embeddings, report.gallery, report.found)
+    mated = max(2, int((cells.genuine[:, -1] > 0).sum()))
     least = 1 / max(1, report.impostor)
     even = torch.linspace(0, 1, STEPS + 1, dtype=torch.float64)
     low = torch.logspace(log10(least), 0, STEPS, dtype=torch.float64)
     at = torch.unique(torch.cat([even, low]))
 
-    def ends(value: Tensor, resampled: Tensor, most: int) -> tuple[Tensor, Tensor]:
-        return interval(value, resampled, units=cells.units, trials=most, level=level)
+    def ends(value: Tensor, resampled: Tensor, most: int, units: int) -> tuple[Tensor, Tensor]:
+        return interval(value, resampled, units=units, trials=most, level=level)
 
     fnmr_at = _fnmr_at(seen, at)
-    fmr_low, fmr_high = ends(seen.fmr, drawn.fmr, trials.impostor)
-    fnmr_low, fnmr_high = ends(seen.fnmr, drawn.fnmr, trials.genuine)
-    at_low, at_high = ends(fnmr_at, _fnmr_at(drawn, at), trials.genuine)
+    fmr_low, fmr_high = ends(seen.fmr, drawn.fmr, trials.impostor, cells.units)
+    fnmr_low, fnmr_high = ends(seen.fnmr, drawn.fnmr, trials.genuine, mated)
+    at_low, at_high = ends(fnmr_at, _fnmr_at(drawn, at), trials.genuine, mated)
     return Bands(
         threshold=cells.threshold,
         fmr=seen.fmr,
@@ -123,4 +126,51 @@ def _fnmr_at(seen: Accepted, fmr: Float[Tensor, " f"]) -> Float[Tensor, "*b f"]:
     rates = seen.fmr.contiguous()
     wanted = fmr.expand(*rates.shape[:-1], len(fmr)).contiguous()
     last = torch.searchsorted(rates, wanted, right=True) - 1
-    return seen.fnmr.gather(-1, last)
+    # Where people drawn anew have no impostor pairs it is not known.
+    return torch.where(seen.impostor[..., -1:] > 0, seen.fnmr.gather(-1, last), torch.nan)
+
+
+def reliability(report: Report, *, prior: float = 0.5, bins: int = 15) -> Reliability:
+    """How often pairs are of one person, beside how often the operating point says they are.
+
+    It is read off the counts of the report, so that billions of pairs are no more than a thousand.
+
+    Args:
+        report: with an operating point that has a calibration; the first is taken.
+        prior: the share that genuine pairs count as, and that probabilities are made for.
+        bins: of equal weight, into which pairs are sorted; equal distances share one.
+
+    Raises:
+        ValueError: no operating point of the report says how likely a pair is.
+
+    Example:
+        >>> import siamlearn as sl
+        >>> others, people = sl.DrawnFaces(12, 4, size=(28, 23)).split_identities(held_out=5)
+        >>> point = sl.OperatingPoint.fit(sl.pixels(others), fmr=0.1)
+        >>> found = reliability(sl.evaluate(sl.pixels(people), point, baselines=False), bins=4)
+        >>> round(found.share.sum().item(), 6), bool((found.predicted.diff() > 0).all())
+        (1.0, True)
+    """
+    calibrated = [each.point.calibration for each in report.points if each.point.calibration]
+    if not calibrated:
+        msg = (
+            f"reliability is of probabilities, and none of the {len(report.points)} operating "
+            f"points of the report has a calibration; evaluate with a point that was fitted on "
+            f"genuine and impostor pairs"
+        )
+        raise ValueError(msg)
+    seen = report.accepted
+    said = calibrated[0].probability(seen.threshold[1:].double(), prior).flip(0)
+    # From the farthest to the nearest, so that probabilities ascend.
+    genuine, impostor = (kind.diff().flip(0).double() for kind in (seen.genuine, seen.impostor))
+    right = prior * genuine / genuine.sum()
+    weight = right + (1 - prior) * impostor / impostor.sum()
+    place = ((weight.cumsum(0) - weight / 2) * bins).long().clamp(0, bins - 1)
+    share = place.bincount(weight, minlength=bins)
+    count = place.bincount(genuine + impostor, minlength=bins).long()
+    filled = count > 0
+    predicted, observed = (
+        (place.bincount(values, minlength=bins) / share)[filled]
+        for values in (weight * said, right)
+    )
+    return Reliability(predicted, observed, share[filled], count[filled])

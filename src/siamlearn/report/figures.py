@@ -89,6 +89,11 @@ FIGURES: tuple[Drawing, ...] = (
         plots.cmc,
     ),
     Drawing(
+        "Do probabilities mean what they say?",
+        "On the line they do; below it they promise too much. For as many genuine pairs as others.",
+        lambda report: plots.reliability(inspection.reliability(report)),
+    ),
+    Drawing(
         "Easy and difficult people",
         "Down and right it gets worse: far from one's own pictures, near to those of others.",
         lambda report: plots.zoo(inspection.zoo(report)),
