@@ -10,12 +10,13 @@ import pytest
 import torch
 
 import siamlearn as sl
+from siamlearn.known import known
 from siamlearn.report import rendering
 from siamlearn.report.figures import Drawing
 from siamlearn.report.flips import flips
 from siamlearn.report.thresholds import slider, thresholds
 from siamlearn.report.thumbnails import Thumbnails
-from siamlearn.report.words import said
+from siamlearn.report.words import caveats, said
 
 WHEN = datetime(2026, 11, 24, 9, 30)
 LINE = torch.tensor([[0.0], [1.0], [4.0], [7.0]])
@@ -156,6 +157,36 @@ def test_the_verdict_warns_of_errors_that_the_audit_found(run, audited):
     assert said(run, audited).lines[-1].startswith("The audit found 1 error:")
 
 
+def test_the_verdict_warns_of_people_whom_the_net_was_trained_on():
+    learned = replace(on_a_line(), trained_on=known(["anna"]))
+    told = said(sl.evaluate(learned))
+    assert told.tone == "bad"
+    assert "The net was trained on 1 of these 2 people: this says nothing" in told.lines[1]
+
+
+def test_the_page_says_what_is_missing_from_its_numbers(tmp_path):
+    alone = on_a_line(torch.tensor([[0.0], [1.0], [9.0]]))
+    report = sl.evaluate(alone, baselines=False)
+    text, _ = written(sl.report.html(report, tmp_path / "page.html", figures=()))
+    assert "Ranks leave out 1 pictures whose identity is on no other." in text
+    assert all(line in text for line in caveats(report))
+    assert len(caveats(report)) == 2
+
+
+def test_the_bands_of_the_slider_are_of_the_level_of_the_report(run):
+    wide = sl.evaluate(run.embeddings, baselines=False, level=0.999)
+    wide, usual = (slider(report)["bands"]["fmr"]["high"] for report in (wide, run))
+    assert sum(wide) / len(wide) > sum(usual) / len(usual)
+
+
+@pytest.mark.parametrize("page", [sl.report.html, lambda report, path: sl.report.markdown(report)])
+def test_what_is_no_report_is_refused_in_words(page, tmp_path):
+    with pytest.raises(TypeError, match=r"a Report is needed first.*got Embeddings"):
+        page(on_a_line(), tmp_path / "page.html")
+    with pytest.raises(TypeError, match=r"got str: 'page.html'"):
+        page("page.html", sl.evaluate(on_a_line()))
+
+
 def test_a_figure_that_cannot_be_drawn_says_why(run, tmp_path):
     def refuses(report):
         msg = "a curve needs two people, got 1"
@@ -180,6 +211,17 @@ def test_flips_by_hand():
     assert found.counts[False, False, False] == 1  # (1, 2), 3 and 1
     assert found.flipped(first_right=True) == 2
     assert found.flipped(first_right=False) == 0
+
+
+def test_two_runs_are_asked_at_thresholds_for_the_same_end(run, other_run):
+    point = run.points[0].point
+    both = replace(other_run, points=(replace(run.points[0], point=replace(point, threshold=0.5)),))
+    found = flips(run, both)
+    assert (found.thresholds, found.chosen_for) == ((point.threshold, 0.5), point.name)
+    found = flips(run, other_run)  # which has no point
+    assert found.thresholds == (run.eer_threshold, other_run.eer_threshold)
+    assert found.chosen_for == "EER on these pairs"
+    assert flips(run, other_run, (1.0, 2.0)).chosen_for == ""
 
 
 def test_flips_are_counted_whatever_the_order_of_the_pictures(run, other_run):

@@ -145,7 +145,7 @@ def pictures(report: Report, drawings: Sequence[Drawing] = FIGURES) -> list[Pict
 
 def banded(report: Report) -> Bands | None:
     """The intervals of all rates, where any were asked for."""
-    return inspection.bands(report) if report.auc.known else None
+    return inspection.bands(report, level=report.auc.level) if report.auc.known else None
 
 
 def mapped(embeddings: Embeddings) -> Any:

@@ -20,7 +20,7 @@ from siamlearn.embeddings import Embeddings
 if TYPE_CHECKING:
     from siamlearn.reports import Report
 
-__all__ = ["Flip", "Flips", "flips", "usual_threshold"]
+__all__ = ["Flip", "Flips", "flips", "usual_thresholds"]
 
 # What a pair may be: genuine, told right by the first system, told right by the second.
 KINDS = tuple(product((True, False), repeat=3))
@@ -59,6 +59,7 @@ class Flips:
         pairs: the clearest of each kind, clearest first.
         counts: how many pairs there are of each kind: (genuine, first right, second right).
         thresholds: at which each system was asked.
+        chosen_for: what both thresholds were chosen for; empty where the caller gave them.
 
     Example:
         >>> Flips((), Counter({(True, True, False): 3}), (0.5, 0.6)).flipped(first_right=True)
@@ -68,6 +69,7 @@ class Flips:
     pairs: tuple[Flip, ...]
     counts: Counter[tuple[bool, bool, bool]]
     thresholds: tuple[float, float]
+    chosen_for: str = ""
 
     def flipped(self, *, first_right: bool) -> int:
         """How many pairs only the first, or only the second, tells right."""
@@ -87,8 +89,8 @@ def flips(
     of its own system (the distance between their quartiles).
 
     Args:
-        thresholds: distances up to which each system accepts; those of the first operating
-            points or, without one, of the equal error rates, if left out.
+        thresholds: distances up to which each system accepts; see ``usual_thresholds``, if left
+            out.
         count: how many to keep of each of the four kinds.
 
     Raises:
@@ -108,7 +110,7 @@ def flips(
             f"measured on {one.protocol} and {other.name} on {other.protocol}; evaluate both on one"
         )
         raise ValueError(msg)
-    limits = thresholds or (usual_threshold(one), usual_threshold(other))
+    limits, chosen_for = (thresholds, "") if thresholds else usual_thresholds(one, other)
     spreads = [_spread(report) for report in (one, other)]
     order = _places(one.embeddings, other.embeddings)
     probes = other.embeddings.subset(order)
@@ -139,19 +141,28 @@ def flips(
         ),
         counts,
         limits,
+        chosen_for,
     )
 
 
-def usual_threshold(report: Report) -> float:
-    """That of the first operating point or, without one, of the equal error rate.
+def usual_thresholds(one: Report, other: Report) -> tuple[tuple[float, float], str]:
+    """Of each system a threshold for one and the same end, and what that is.
+
+    It is that of the first operating points of one name or, where they have none in common, of
+    the equal error rates: a strict threshold of the one beside a lax one of the other would make
+    every pair between flip.
 
     Example:
         >>> import siamlearn as sl
         >>> report = sl.evaluate(sl.pixels(sl.DrawnFaces(3, 4)), baselines=False)
-        >>> usual_threshold(report) == report.eer_threshold
+        >>> usual_thresholds(report, report) == ((report.eer_threshold,) * 2, "EER on these pairs")
         True
     """
-    return report.points[0].point.threshold if report.points else report.eer_threshold
+    theirs = {each.point.name: each.point.threshold for each in other.points}
+    for each in one.points:
+        if each.point.name in theirs:
+            return (each.point.threshold, theirs[each.point.name]), each.point.name
+    return (one.eer_threshold, other.eer_threshold), "EER on these pairs"
 
 
 def _spread(report: Report) -> float:

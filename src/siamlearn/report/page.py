@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from siamlearn.inspection import Pair, WorstPairs, worst_pairs
 from siamlearn.report.figures import FIGURES, Drawing, pictures
-from siamlearn.report.rendering import made_with, write_page
+from siamlearn.report.rendering import made_with, require_reports, write_page
 from siamlearn.report.systems import main_table, more_table
 from siamlearn.report.thresholds import slider
 from siamlearn.report.thumbnails import Thumbnails
-from siamlearn.report.words import said
+from siamlearn.report.words import caveats, said
 from siamlearn.tables import subject
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def html(
         figures: which to draw.
 
     Raises:
+        TypeError: this is no ``Report``.
         ModuleNotFoundError: Jinja2 or matplotlib is not installed.
 
     Example:
@@ -63,6 +64,7 @@ def html(
         >>> text[:15], "<h1>pixels: AUC" in text
         ('<!doctype html>', True)
     """
+    require_reports(report)
     worst = worst_pairs(report, count=pairs)
     audit = report.audit if audit is None else audit
     return write_page(
@@ -71,6 +73,7 @@ def html(
         report=report,
         subject=subject(report),
         said=said(report, audit),
+        caveats=caveats(report),
         main=main_table([report, *report.baselines]),
         more=more_table([report, *report.baselines]),
         data={"kind": "report", "kept": pairs, **slider(report), **pairs_of(worst)},

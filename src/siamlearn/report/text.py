@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from siamlearn.estimates import Estimate
+from siamlearn.report.rendering import require_reports
 from siamlearn.tables import measured, notes, subject
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def markdown(report: Report) -> str:
         >>> text.splitlines()[4]
         '|  | a\\\\|b |'
     """
+    require_reports(report)
     systems = [report, *report.baselines]
     rows = [
         [first[0], *(_number(value, share) for _, value, share in (first, *others))]

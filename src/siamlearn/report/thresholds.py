@@ -56,7 +56,7 @@ def named_thresholds(report: Report) -> Iterator[tuple[str, float, bool]]:
         >>> import siamlearn as sl
         >>> report = sl.evaluate(sl.pixels(sl.DrawnFaces(3, 4)), baselines=False, fmrs=(0.1,))
         >>> [(name, elsewhere) for name, _, elsewhere in named_thresholds(report)]
-        [('FMR 10 % here', False), ('EER', False), ('best accuracy', False)]
+        [('FMR 10 % here', False), ('EER here', False), ('best accuracy here', False)]
     """
     for each in report.points:
         yield each.point.name, each.point.threshold, True
@@ -64,8 +64,8 @@ def named_thresholds(report: Report) -> Iterator[tuple[str, float, bool]]:
         threshold = float(report.accepted.threshold_at(fmr))
         if rate is not None and math.isfinite(threshold):
             yield f"FMR {100 * fmr:g} % here", threshold, False
-    yield "EER", report.eer_threshold, False
-    yield "best accuracy", report.best_threshold, False
+    yield "EER here", report.eer_threshold, False
+    yield "best accuracy here", report.best_threshold, False
 
 
 def slider(report: Report) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def slider(report: Report) -> dict[str, Any]:
         for name, value, elsewhere in named_thresholds(report)
         if math.isfinite(value)
     ]
-    eer = next(each["at"] for each in names if each["name"] == "EER")
+    eer = next(each["at"] for each in names if each["name"] == "EER here")
     return {
         "threshold": places.tolist(),
         "genuine": counts.genuine[index].tolist(),
@@ -101,7 +101,7 @@ def _bands(report: Report) -> dict[str, Any] | None:
     """Intervals of both rates at some thresholds, where intervals were asked for."""
     if not report.auc.known:
         return None
-    known = bands(report)
+    known = bands(report, level=report.auc.level)
     ends = (known.fmr_low, known.fmr_high, known.fnmr_low, known.fnmr_high)
     finite = known.threshold.isfinite()
     values = [[float(f"{value:.4g}") for value in end[finite].tolist()] for end in ends]

@@ -12,10 +12,10 @@ from siamlearn.evaluation import differences
 from siamlearn.report.figures import OF_TWO, Drawing, pictures
 from siamlearn.report.flips import Flip, Flips, flips
 from siamlearn.report.page import provenance
-from siamlearn.report.rendering import made_with, write_page
+from siamlearn.report.rendering import made_with, require_reports, write_page
 from siamlearn.report.systems import main_table, more_table
 from siamlearn.report.thumbnails import Thumbnails
-from siamlearn.report.words import said_of_two
+from siamlearn.report.words import caveats, said_of_two
 from siamlearn.tables import subject
 
 if TYPE_CHECKING:
@@ -42,14 +42,15 @@ def comparison(
     pairs that one tells right and the other wrong.
 
     Args:
-        thresholds: distances up to which each of the two accepts; those of their first operating
-            points or, without one, of their equal error rates, if left out.
+        thresholds: distances up to which each of the two accepts; if left out, those of the
+            first operating points of one name that both have, or else of their equal error rates.
         when: the time to write on the page; now, if left out.
         pairs: how many of the pairs that flipped to take along, of each kind: genuine and
             impostor, told right by the one and by the other.
         figures: which to draw; they are given the first report with the second as its baseline.
 
     Raises:
+        TypeError: one of them is no ``Report``.
         ValueError: the two did not compare the same pictures of the same people.
         ModuleNotFoundError: Jinja2 or matplotlib is not installed.
 
@@ -62,6 +63,7 @@ def comparison(
         ...     comparison(one, other, f"{folder}/two.html", figures=()).name
         'two.html'
     """
+    require_reports(one, other)
     found = flips(one, other, thresholds, count=pairs)
     one, other = _named_apart(one, other)
     told = differences(one, other)
@@ -76,6 +78,7 @@ def comparison(
         other=other,
         subject=subject(one),
         said=said_of_two(one, other, told),
+        caveats=caveats(one),
         main=main_table([one, other]),
         more=more_table([one, other]),
         flips=found,

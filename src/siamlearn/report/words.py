@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from siamlearn.auditing import Audit
     from siamlearn.reports import AtPoint, Difference, Report
 
-__all__ = ["Said", "said", "said_of_two"]
+__all__ = ["Said", "caveats", "said", "said_of_two"]
 
 POINTS = 3  # operating points told on top; the slider has all
 
@@ -48,12 +48,42 @@ def said(report: Report, audit: Audit | None = None) -> Said:
     points = [_at(each) for each in report.points[:POINTS]]
     if not points:
         points = ["No threshold was chosen on other people: those named below flatter."]
+    if report.trained_on:
+        tone = "bad"
+        points.insert(
+            0,
+            f"The net was trained on {report.trained_on:,} of these {report.people:,} people: "
+            f"this says nothing about new ones.",
+        )
     errors = [finding for finding in audit or () if finding.severity == "error"]
     if errors:
         tone = "bad"
         number = f"{len(errors)} error{'s' * (len(errors) > 1)}"
         points.append(f"The audit found {number}: read below before you believe a number.")
     return Said(headline, (line, *points), tone)
+
+
+def caveats(report: Report) -> tuple[str, ...]:
+    """What is missing from the numbers of a report, in sentences.
+
+    Example:
+        >>> import siamlearn as sl
+        >>> caveats(sl.evaluate(sl.pixels(sl.DrawnFaces(6, 4)), fmrs=(0.5,), fpirs=(0.5,)))
+        ()
+    """
+    lines = []
+    if None in (*report.fnmr_at.values(), *report.fnir_at.values()):
+        lines.append(
+            f"?: {report.impostor:,} impostor pairs and {report.pictures:,} pictures are too few "
+            f"to tell (rule of three)."
+        )
+    if report.without_answer:
+        lines.append(
+            f"Ranks leave out {report.without_answer:,} pictures whose identity is on no other."
+        )
+    if report.bounds.widest:
+        lines.append(f"So many pairs are counted in bins: all rates are {report.bounds}.")
+    return tuple(lines)
 
 
 def said_of_two(one: Report, other: Report, differences: Sequence[Difference]) -> Said:
