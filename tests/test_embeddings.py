@@ -176,3 +176,11 @@ def test_what_is_no_net_or_no_pictures_is_refused_in_words(net, images, message)
 def test_a_label_that_names_nobody_is_refused(label):
     with pytest.raises(ValueError, match=f"labels must be from 0 to 1, .* got {min(label, 0)} to"):
         Embeddings(torch.eye(2), torch.tensor([0, label]), ("anna", "bob"), ("1.png", "2.png"))
+
+
+def test_arrays_and_lists_instead_of_tensors_are_refused_in_words():
+    people, names = ("anna", "bob"), ("1.png", "2.png")
+    with pytest.raises(TypeError, match=r"vectors must be a tensor, got ndarray; torch.as_tensor"):
+        Embeddings(torch.eye(2).numpy(), torch.tensor([0, 1]), people, names)
+    with pytest.raises(TypeError, match="labels must be a tensor, got list"):
+        Embeddings(torch.eye(2), [0, 1], people, names)

@@ -42,6 +42,7 @@ class Embeddings:
             it knows: on those no threshold is chosen.
 
     Raises:
+        TypeError: vectors or labels are no tensor.
         ValueError: the lengths do not agree, a label names nobody, or an embedding is not finite.
 
     Example:
@@ -60,6 +61,13 @@ class Embeddings:
     trained_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for what, given in (("vectors", self.vectors), ("labels", self.labels)):
+            if not isinstance(given, Tensor):
+                msg = (
+                    f"{what} must be a tensor, got {type(given).__name__}; "
+                    f"torch.as_tensor({what}) makes one of an array or a list of numbers"
+                )
+                raise TypeError(msg)
         if self.vectors.ndim != 2:
             msg = f"embeddings must be of shape (n, d), got {tuple(self.vectors.shape)}"
             raise ValueError(msg)
