@@ -410,3 +410,59 @@ def test_too_many_pairs_to_keep_are_counted_in_bins_and_the_error_is_told(monkey
     assert binned.auc.low == pytest.approx(exact.auc.low, abs=0.02)
     assert "counted in bins" in str(binned)
     assert binned.rank1 == exact.rank1
+
+
+def few_among_many(gallery):
+    """Five people who are told right with certainty, and 400 others with one picture each."""
+    generator = torch.Generator().manual_seed(0)
+    centres = 10 * torch.randn(405, 16, generator=generator)
+    again = centres[:5] + 0.01
+    names = [f"{i}.png" for i in range(410)]
+    people = tuple(f"p{i:03d}" for i in range(405))
+    every = torch.arange(405)
+    if gallery:
+        enrolled = Embeddings(centres, every, people, tuple(names[:405]))
+        return Embeddings(again, every[:5], people[:5], tuple(names[405:])), enrolled
+    both = torch.cat([centres, again])
+    return Embeddings(both, torch.cat([every, every[:5]]), people, tuple(names)), None
+
+
+@pytest.mark.parametrize("gallery", [False, True])
+def test_people_without_a_pair_make_no_rate_of_genuine_pairs_surer(gallery):
+    probes, enrolled = few_among_many(gallery)
+    report = evaluate(probes, gallery=enrolled, baselines=False, audit=False)
+
+    assert (report.genuine, report.fnmr_at[0.1], report.rank1) == (5, 0, 1)
+    # None of five was missed: by Clopper and Pearson the rate may be up to 0.52.
+    assert report.fnmr_at[0.1].high > 0.5
+    assert report.rank1.low < 0.5
+
+
+def test_a_rate_of_the_pairs_of_one_person_is_known_as_that_of_one():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0] * 60 + [p for p in range(1, 30) for _ in range(2)])
+    vectors = 2 * torch.randn(30, 4, generator=generator)[labels]
+    vectors += torch.randn(len(labels), 4, generator=generator)
+    people = tuple(f"p{i:02d}" for i in range(30))
+    names = tuple(f"{i}.png" for i in range(len(labels)))
+    report = evaluate(Embeddings(vectors, labels, people, names), baselines=False, audit=False)
+
+    # 1,770 of 1,799 genuine pairs are of one person.
+    assert report.fnmr_at[0.1].high - report.fnmr_at[0.1].low > 0.5
+
+
+def test_rates_at_a_point_are_exact_where_pairs_are_counted_in_bins(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) // 6
+    vectors = torch.randn(10, 4, generator=generator)[labels]
+    vectors += 0.5 * torch.randn(60, 4, generator=generator)
+    names = tuple(f"{i}.png" for i in range(60))
+    found = Embeddings(vectors, labels, tuple("abcdefghij"), names)
+    point = OperatingPoint("by hand", 1.3, 0.01, 0.01, None, (), 0, 0, 0)
+    exact = evaluate(found, point, baselines=False, audit=False)
+    monkeypatch.setattr(measuring, "PairCounter", partial(PairCounter, exactly=100, digits=3))
+    binned = evaluate(found, point, baselines=False, audit=False)
+
+    pairs = compare(found)
+    assert exact.fmr == binned.fmr == point.accepts(pairs.impostor).double().mean()
+    assert exact.fnmr == binned.fnmr == (~point.accepts(pairs.genuine)).double().mean()

@@ -26,6 +26,7 @@ from siamlearn.inspection import (
     zoo,
 )
 from siamlearn.inspection import people as people_module
+from siamlearn.search import search
 
 NAN = float("nan")
 
@@ -264,7 +265,14 @@ def counted():
     once, same = strip.once, strip.same
     tally.add(strip.distance, once & same, once & ~same, found.labels, found.labels)
     return SimpleNamespace(
-        cells=tally.cells(), people=5, pictures=20, impostor=len(strip.impostor), seen=seen
+        cells=tally.cells(),
+        people=5,
+        pictures=20,
+        impostor=len(strip.impostor),
+        seen=seen,
+        embeddings=found,
+        gallery=None,
+        found=search([strip]),
     )
 
 

@@ -52,7 +52,7 @@ def test_made_stricter_those_who_were_left_out_pass_at_the_asked_rate():
 
     passed = rule.passes(pairs.impostor, pairs.one, pairs.other)
     assert passed.double().mean() == 0.5
-    assert rates(pairs, rule, pictures=5)["expected_fmr"] == 0.5
+    assert rates(pairs, rule)["expected_fmr"] == 0.5
 
 
 def test_a_share_of_independent_comparisons_has_clopper_and_pearsons_interval():
@@ -145,3 +145,20 @@ def test_what_nobody_passes_nobody_passes_in_any_gallery():
     assert Resemblance.from_dict(never.to_dict()) == never
     with pytest.raises(ValueError, match=r"of 1 to 50 people, 10 times the 5 .* got 0"):
         never.fpir(0)
+
+
+def test_people_without_a_genuine_pair_make_no_fnmr_surer():
+    three = on_a_line(0.0, 10.0, 20.0, each=2)
+    alone = torch.arange(60)
+    many = Embeddings(
+        torch.cat([three.vectors, 50 + 10.0 * alone[:, None]]),
+        torch.cat([three.labels, 3 + alone]),
+        tuple(f"p{i}" for i in range(63)),
+        tuple(map(str, range(66))),
+    )
+    few, more = (
+        rates(pairs, chosen_without(pairs, aim(fmr=0.5), stricter=False))["seen_fnmr"]
+        for pairs in (pairs_of(three), pairs_of(many))
+    )
+    assert few == more == 0
+    assert more.high == pytest.approx(few.high)

@@ -17,9 +17,9 @@ from siamlearn.data.images import ImageSet
 from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
 from siamlearn.functional.accepted import Accepted
-from siamlearn.functional.intervals import Trials, difference
+from siamlearn.functional.intervals import difference, effective
 from siamlearn.functional.resampling import draws, groups, weighted_mean
-from siamlearn.measuring import Asked, measure
+from siamlearn.measuring import Asked, measure, trials_of
 from siamlearn.operating import OperatingPoint
 from siamlearn.reports import Difference, Report
 
@@ -149,9 +149,10 @@ def differences(one: Report, other: Report, *, seed: int = 0) -> tuple[Differenc
             f"measured on {one.protocol}, {other.name} on {other.protocol}; evaluate both on one"
         )
         raise ValueError(msg)
-    units, people = one.cells.units, one.people
-    weights = draws(units, max(RESAMPLES, one.resamples), seed)
-    trials = Trials(people, one.pictures + (one.gallery_pictures or 0))
+    weights = draws(one.cells.units, max(RESAMPLES, one.resamples), seed)
+    trials = trials_of(one.embeddings, one.gallery, one.found)
+    # What needs genuine pairs is known as well as those people are who have them.
+    units = effective(one.cells.genuine[:, -1])
     systems = [(each, each.cells.resampled(weights)) for each in (one, other)]
     statistics: dict[str, tuple[float, Statistic]] = {
         "AUC": (trials.both, Accepted.auc),
@@ -173,6 +174,9 @@ def differences(one: Report, other: Report, *, seed: int = 0) -> tuple[Differenc
     if one.found.answerable.any():
         ranks = [(float(each.rank1), rank1_drawn(each, weights)) for each in (one, other)]
         names = one.name, other.name, "rank-1"
+        who, _, people = people_of(one.embeddings, one.gallery)
+        unit = groups(len(people))[who][one.found.answerable]
+        units = max(2, int((unit.bincount() > 0).sum()))
         found.append(told(names, *ranks, units=units, trials=trials.genuine))
     return tuple(found)
 
@@ -182,7 +186,7 @@ def told(
     first: tuple[float, Tensor],
     second: tuple[float, Tensor],
     *,
-    units: int,
+    units: float,
     trials: float,
 ) -> Difference:
     """The difference of two numbers, each with its resamples."""

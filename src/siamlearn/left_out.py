@@ -19,7 +19,7 @@ from siamlearn.comparison import strips
 from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
 from siamlearn.functional.accepted import accepted
-from siamlearn.functional.intervals import Trials
+from siamlearn.functional.intervals import Trials, effective
 from siamlearn.functional.resampling import groups
 from siamlearn.resemblance import resemblance
 
@@ -214,11 +214,8 @@ def chosen_without(pairs: Pairs, aim: Aim, *, stricter: bool) -> Rule:
     return Rule(threshold * factor, judges * factor, group)
 
 
-def rates(pairs: Pairs, rule: Rule, *, pictures: int) -> dict[str, Any]:
+def rates(pairs: Pairs, rule: Rule) -> dict[str, Any]:
     """What the threshold gives on those whom it was chosen on, and what to expect of others.
-
-    Args:
-        pictures: how many pictures they are on.
 
     Returns:
         By the names that they have in an ``OperatingPoint``.
@@ -228,11 +225,13 @@ def rates(pairs: Pairs, rule: Rule, *, pictures: int) -> dict[str, Any]:
         >>> names = ("1.png", "2.png", "3.png")
         >>> pairs = pairs_of(Embeddings(line, labels, ("anna", "bob"), names))
         >>> rule = Rule(4.5, torch.full((2, 2), torch.nan), torch.arange(2))
-        >>> {name: float(rate) for name, rate in rates(pairs, rule, pictures=3).items()}
+        >>> {name: float(rate) for name, rate in rates(pairs, rule).items()}
         {'seen_fmr': 0.5, 'seen_fnmr': 0.0}
     """
     of, one, other, people = pairs.of, pairs.one, pairs.other, pairs.people
-    trials, threshold = Trials(people, pictures), rule.threshold
+    mated = of.bincount(minlength=people) > 0
+    trials = Trials.of(pairs.who.bincount(minlength=people).where(mated, 0))
+    threshold = rule.threshold
 
     def fmr(passed: Tensor, one: Tensor, other: Tensor) -> Estimate:
         return share(passed, one, other, people=people, trials=trials.impostor)
@@ -310,7 +309,7 @@ def _worth(
     other: Int[Tensor, " k"],
     people: int,
     trials: float,
-) -> tuple[float, float, int]:
+) -> tuple[float, float, float]:
     """The share that passed, how many independent comparisons know it, and of how many units."""
     unit = groups(people)
     units = int(unit.max()) + 1
@@ -324,12 +323,15 @@ def _worth(
     chosen, number = passed.double(), float(len(passed))
     value = float(chosen.mean())
     without = (chosen.sum() - by_unit(chosen)) / (number - by_unit(torch.ones_like(chosen)))
-    without = without[without.isfinite()]
+    # Who is in no such pair says nothing of them: a thousand people with one picture each.
+    taking_part = by_unit(torch.ones_like(chosen))
+    without = without[without.isfinite() & (taking_part > 0)]
     left = len(without)
     variance = float((without - without.mean()).square().sum()) * (left - 1) / max(1, left)
     # Where none passed, or all, nothing varies: only so many are believed.
     most = number if 0 < value < 1 else trials
-    return value, min(value * (1 - value) / max(variance, 1e-300) or most, most), left
+    worth = min(value * (1 - value) / max(variance, 1e-300) or most, most)
+    return value, worth, effective(taking_part) if left > 1 else left
 
 
 def _lower(value: float, trials: float, level: float) -> float:

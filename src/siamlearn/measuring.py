@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -20,7 +20,7 @@ from siamlearn.estimates import Estimate
 from siamlearn.functional.accepted import Accepted
 from siamlearn.functional.calibration import least_cost
 from siamlearn.functional.histogram import PairCounter, bounds
-from siamlearn.functional.intervals import Trials, interval
+from siamlearn.functional.intervals import Trials, effective, interval
 from siamlearn.functional.resampling import Cells, Tally, draws, grid, groups, weighted_mean
 from siamlearn.functional.verification import resolves
 from siamlearn.known import known_by
@@ -60,7 +60,7 @@ class People:
     rivals: Int[Tensor, " q"]
     weights: Float[Tensor, "b u"]
     trials: Trials
-    mated: int
+    mated: float
     level: float
 
     @property
@@ -79,12 +79,12 @@ class People:
         """A number with its interval; without one where nobody was drawn.
 
         What is told of ``strangers`` is known from all people, all else from those who have a
-        genuine pair, however many others there are.
+        genuine pair, each as much as they have of them.
         """
         value = float(value)
         if not len(self.weights) or math.isnan(value):
             return Estimate(value, level=self.level)
-        units = self.units if strangers else max(2, self.mated)
+        units = self.units if strangers else self.mated
         low, high = interval(
             value, resampled(), units=units, trials=trials, bounds=bounds, level=self.level
         )
@@ -113,9 +113,10 @@ def measure(
     if asked.resamples:
         weights = draws(units, asked.resamples, asked.seed)
     trials = trials_of(probes, gallery, found)
-    mated = unit[who][found.answerable].unique().numel()
-    people = People(unit[who], references, rivals, weights, trials, mated, asked.level)
+    answered = max(2, int((unit[who][found.answerable].bincount() > 0).sum()))
+    people = People(unit[who], references, rivals, weights, trials, answered, asked.level)
     cells = counted(probes, gallery, seen, people, asked)
+    paired = replace(people, mated=effective(cells.genuine[:, -1]))
     drawn = cells.resampled(people.weights)
     return Report(
         name=name,
@@ -136,7 +137,7 @@ def measure(
         found=found,
         embeddings=probes,
         gallery=gallery,
-        **verified(seen, cells.accepted(), drawn, people, asked),
+        **verified(seen, cells.accepted(), drawn, paired, asked),
         **identified(found, people, asked),
     )
 

@@ -172,7 +172,7 @@ class OperatingPoint:
             if found
             else None,
             seen_pairs=thinned(accepted(pairs.genuine, pairs.impostor)),
-            **rates(pairs, rule, pictures=len(embeddings)),
+            **rates(pairs, rule),
         )
 
     def __str__(self) -> str:

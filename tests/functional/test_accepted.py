@@ -252,6 +252,16 @@ def test_partial_auc_is_that_of_scikit_learn(pairs, fmr):
     assert ours == pytest.approx(theirs, abs=1e-9)
 
 
+def test_where_impostors_are_many_it_may_be_most_accurate_to_reject_all():
+    seen = accepted(torch.tensor([0.5]), torch.tensor([0.25, 0.375, 0.75, 1.0]))
+    best, threshold = seen.best_accuracy()
+
+    assert best == seen.accuracy.max() == 4 / 5
+    assert threshold < 0.25
+    # Told right no better than by accepting all, a threshold that takes something in is preferred.
+    assert accepted(torch.tensor([0.5]), torch.tensor([0.25])).best_accuracy()[1] > 0.25
+
+
 @given(
     pairs=distances(), threshold=st.floats(-0.5, 1.5, width=32), beta=st.sampled_from([0.5, 1, 2])
 )

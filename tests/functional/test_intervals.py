@@ -13,6 +13,7 @@ from siamlearn.functional.accepted import Accepted
 from siamlearn.functional.intervals import (
     Trials,
     difference,
+    effective,
     interval,
     rule_of_three,
     trials_needed,
@@ -174,6 +175,31 @@ def test_trials_are_limited_by_pictures_and_by_people():
     assert (Trials(3, 6).genuine, Trials(3, 6).impostor, Trials(3, 6).both) == (3, 3, 6)
     # More pictures of the same people are no more people.
     assert Trials(9, 90).genuine == Trials(9, 9000).genuine == 36
+
+
+@given(st.integers(1, 50), st.integers(2, 20))
+def test_trials_of_people_with_equally_many_pictures_are_those_of_their_numbers(people, pictures):
+    assert (
+        Trials.of(torch.full((people,), pictures)).genuine
+        == Trials(people, people * pictures).genuine
+    )
+
+
+def test_who_has_no_pair_adds_no_trials():
+    # Three people with two pictures, one with a thousand, and ten thousand with none of their own.
+    pictures = torch.tensor([2, 2, 2, 1000] + 10_000 * [0])
+    assert Trials.of(pictures).genuine == 3 + 4
+    # One probe each beside many enrolled pictures: nobody can be missed twice.
+    probes = torch.ones_like(pictures)
+    assert Trials.of(torch.tensor([5, 5, 5]), torch.tensor([1, 1, 1])).genuine == 3
+    assert Trials.of(pictures, probes).impostor == Trials.of(pictures).impostor
+
+
+@given(st.lists(st.integers(0, 1000), min_size=2, max_size=30))
+def test_no_more_people_count_than_there_are(numbers):
+    counted = sum(number > 0 for number in numbers)
+    assert 2 <= effective(torch.tensor(numbers)) <= max(2, counted) + 1e-9
+    assert effective(torch.full((7,), 5)) == pytest.approx(7)
 
 
 @pytest.mark.parametrize("level", [0, 1, 95])

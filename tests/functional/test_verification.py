@@ -396,3 +396,13 @@ def test_three_in_n_is_what_n_pairs_resolve_however_it_rounds(impostors):
     assert resolves(3 / impostors, impostors)
     assert not resolves(3 / impostors, impostors - 1)
     assert threshold_at_fmr(torch.arange(float(impostors)), 3 / impostors) == 2.5
+
+
+def test_a_threshold_is_not_rounded_to_the_type_of_the_distances():
+    # In float32 0.1 is a little more than 0.1, and so is rejected there, as it is everywhere else.
+    genuine, impostor = torch.tensor([0.1, 0.3]), torch.tensor([0.1, 0.9])
+    here = accepted(genuine, impostor).only(0.1)
+
+    assert rates_at(genuine, impostor, 0.1) == (here.fmr[0], here.fnmr[0]) == (0, 1)
+    assert accuracy_at(genuine, impostor, 0.1) == here.accuracy[0] == 0.5
+    assert precision_recall_at(genuine, impostor, 0.1) == (1, 0)

@@ -283,6 +283,9 @@ class Accepted:
         self, value: Float[Tensor, "*b t"]
     ) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
         best = value[..., 1:].argmax(dim=-1, keepdim=True) + 1
+        # Where impostors are many it may be best to reject all; as good as the best is not enough,
+        # as that threshold is of no use.
+        best = torch.where(value[..., :1] > value.gather(-1, best), 0, best)
         return value.gather(-1, best).squeeze(-1), self.midway(best.squeeze(-1))
 
     def _last(self, holds: Bool[Tensor, "*b t"]) -> Int[Tensor, "*b"]:

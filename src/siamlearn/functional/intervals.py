@@ -14,13 +14,14 @@ from statistics import NormalDist
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 __all__ = [
     "Difference",
     "Trials",
     "difference",
+    "effective",
     "interval",
     "rule_of_three",
     "trials_needed",
@@ -43,6 +44,8 @@ class Trials:
     Args:
         people: how many identities were compared.
         pictures: how many pictures of them.
+        mated: pairs of one identity that share no picture, at most four of each; left out, as
+            many as if all identities had equally many pictures. See :meth:`of`.
 
     Example:
         >>> trials = Trials(people=9, pictures=90)
@@ -52,6 +55,29 @@ class Trials:
 
     people: int
     pictures: int
+    mated: int | None = None
+
+    @classmethod
+    def of(cls, pictures: Int[Tensor, " i"], probes: Int[Tensor, " i"] | None = None) -> Trials:
+        """The trials where identities have unequally many pictures, and some have no pair.
+
+        Strangers in a gallery, or people of whom there is one picture, are no chance to miss
+        anybody; and neither do a thousand pictures of one person speak for the others.
+
+        Args:
+            pictures: how many there are of each identity that takes part in a pair of its own;
+                zero of all others.
+            probes: how many of these are probes, where they are compared with a gallery.
+
+        Example:
+            >>> Trials.of(torch.tensor([2, 2, 200, 0, 0])).genuine
+            6
+            >>> Trials.of(torch.tensor([100]), probes=torch.tensor([1])).genuine
+            1
+        """
+        chances = pictures if probes is None else pictures.minimum(2 * probes)
+        most = chances.clamp(max=2 * PER_PERSON).sum()
+        return cls(len(pictures), int(pictures.sum()), int(most) // 2)
 
     @property
     def genuine(self) -> int:
@@ -59,6 +85,8 @@ class Trials:
 
         There are half as many as pictures. More than four a person tell nothing new of them.
         """
+        if self.mated is not None:
+            return max(1, self.mated)
         return max(1, min(self.pictures // 2, PER_PERSON * self.people))
 
     @property
@@ -76,7 +104,7 @@ def interval(
     value: float | Float[Tensor, "*k"],
     resampled: Float[Tensor, "b ..."],
     *,
-    units: int,
+    units: float,
     trials: float | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
     level: float = 0.95,
@@ -92,7 +120,8 @@ def interval(
     Args:
         value: what was measured, on all people.
         resampled: the same, measured on each resample; NaN where that has none.
-        units: how many people, or groups of them, were drawn from.
+        units: how many people, or groups of them, were drawn from; :func:`effective` where they
+            count unequally.
         trials: independent chances of an error, at most: see :class:`Trials`. Five for each unit
             if left out.
         bounds: the lowest and the highest value that there is; infinite where there is none.
@@ -136,6 +165,26 @@ def interval(
     ends = _wilson(share, number.clamp(max=min(trials, 1e12)), quantile)
     lower, upper = (low + (high - low) * end for end in ends)
     return torch.minimum(lower, value), torch.maximum(upper, value)
+
+
+def effective(number: Shaped[Tensor, " u"]) -> float:
+    """How many units that count alike would leave as much to chance; two at least.
+
+    Where one person has 200 pictures and all others have two, nearly all genuine pairs are of that
+    person, and a rate of them is no better known than that of one person.
+
+    Args:
+        number: how many pairs, or probes, each unit has; who has none counts for nobody.
+
+    Example:
+        >>> effective(torch.tensor([3, 3, 3, 3, 0])), effective(torch.tensor([4950, 1, 1, 1]))
+        (4.0, 2.0)
+
+    Source:
+        Kish: Survey Sampling, 1965: the square of the sum by the sum of the squares.
+    """
+    total, squares = float(number.sum()), float(number.double().square().sum())
+    return max(2.0, total**2 / squares) if squares > 0 else 2.0
 
 
 def wilson(errors: float, trials: float, level: float = 0.95) -> tuple[float, float]:
@@ -241,7 +290,7 @@ def difference(
     first_resampled: Float[Tensor, " b"],
     second_resampled: Float[Tensor, " c"],
     *,
-    units: int,
+    units: float,
     trials: float = inf,
     level: float = 0.95,
 ) -> Difference:
@@ -316,10 +365,10 @@ def _spread(resampled: Float[Tensor, "b ..."]) -> Float[Tensor, "*k"]:
     return torch.where(2 * number > len(resampled), spread, inf)
 
 
-def _student(units: int, level: float) -> float:
+def _student(units: float, level: float) -> float:
     _check_level(level)
     if units < 2:
-        msg = f"an interval needs two identities or more to draw from, got {units}"
+        msg = f"an interval needs two identities or more to draw from, got {units:g}"
         raise ValueError(msg)
     from scipy.special import stdtrit  # here, because it takes a while
 

@@ -122,7 +122,8 @@ def rates_at(
         (0.0, 0.5)
     """
     _check(genuine=genuine, impostor=impostor)
-    return (impostor <= threshold).double().mean(), (genuine > threshold).double().mean()
+    false, missed = _passes(impostor, threshold), ~_passes(genuine, threshold)
+    return false.double().mean(), missed.double().mean()
 
 
 def roc_auc(genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]) -> Float[Tensor, ""]:
@@ -324,7 +325,7 @@ def accuracy_at(
         0.75
     """
     _check(genuine=genuine, impostor=impostor)
-    right = (genuine <= threshold).sum() + (impostor > threshold).sum()
+    right = _passes(genuine, threshold).sum() + (~_passes(impostor, threshold)).sum()
     return right.double() / (len(genuine) + len(impostor))
 
 
@@ -344,7 +345,7 @@ def precision_recall_at(
         [0.5, 0.5]
     """
     _check(genuine=genuine, impostor=impostor)
-    right, wrong = (genuine <= threshold).sum(), (impostor <= threshold).sum()
+    right, wrong = (_passes(kind, threshold).sum() for kind in (genuine, impostor))
     taken = (right + wrong).double()
     precision = torch.where(taken > 0, right / taken.clamp(min=1), 1)
     return precision, right.double() / len(genuine)
@@ -385,6 +386,12 @@ def d_prime(genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]) -> Floa
     """
     _check(genuine=genuine, impostor=impostor)
     return accepted(genuine, impostor).d_prime()
+
+
+def _passes(distance: Float[Tensor, " k"], threshold: Float[Tensor, ""] | float) -> Tensor:
+    # In float64 on both sides, as everywhere: beside float32 distances a Python number would be
+    # rounded to float32 first, and 0.1 then takes in a distance that is a little farther.
+    return distance.double() <= threshold
 
 
 def _check(**kinds: Float[Tensor, " _"]) -> None:

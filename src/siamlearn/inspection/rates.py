@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from siamlearn.functional.accepted import Accepted
-from siamlearn.functional.intervals import interval
+from siamlearn.functional.intervals import effective, interval
 from siamlearn.functional.reliability import Reliability
 from siamlearn.functional.resampling import draws
 from siamlearn.measuring import trials_of
@@ -92,13 +92,13 @@ def bands(report: Report, *, level: float = 0.95, resamples: int = 1000, seed: i
     cells = report.cells
     seen, drawn = cells.accepted(), cells.resampled(draws(cells.units, resamples, seed))
     trials = trials_of(report.embeddings, report.gallery, report.found)
-    mated = max(2, int((cells.genuine[:, -1] > 0).sum()))
+    mated = effective(cells.genuine[:, -1])
     least = 1 / max(1, report.impostor)
     even = torch.linspace(0, 1, STEPS + 1, dtype=torch.float64)
     low = torch.logspace(log10(least), 0, STEPS, dtype=torch.float64)
     at = torch.unique(torch.cat([even, low]))
 
-    def ends(value: Tensor, resampled: Tensor, most: int, units: int) -> tuple[Tensor, Tensor]:
+    def ends(value: Tensor, resampled: Tensor, most: int, units: float) -> tuple[Tensor, Tensor]:
         return interval(value, resampled, units=units, trials=most, level=level)
 
     fnmr_at = _fnmr_at(seen, at)
