@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
+from siamlearn import plots
 from siamlearn.estimates import Estimate
 from siamlearn.plots import canvas as canvas_module
 from siamlearn.plots.canvas import (
@@ -112,3 +113,17 @@ def test_no_figure_imports_pyplot_or_leaves_one_open():
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        *(plots.roc, plots.det, plots.cmc, plots.precision_recall, plots.accuracy),
+        *(plots.error_rates, plots.distance_histogram),
+        *(plots.zoo, plots.worst_pairs, plots.people_distances),
+    ],
+    ids=lambda figure: figure.__name__,
+)
+def test_what_a_figure_is_not_of_is_refused_in_words(figure):
+    with pytest.raises(TypeError, match=r"this figure draws a \w+, as \w.*\) returns it, got list"):
+        figure([])

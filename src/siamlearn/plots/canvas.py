@@ -33,6 +33,7 @@ __all__ = [
     "dressed",
     "legend",
     "new_figure",
+    "require",
     "save",
     "short",
     "thinned",
@@ -87,6 +88,22 @@ def canvas(ax: Axes | None, *, size: tuple[float, float] = (5.0, 4.0)) -> Axes:
         True
     """
     return new_figure(size).add_subplot() if ax is None else ax
+
+
+def require(given: object, kind: type, source: str) -> None:
+    """Refuse to draw anything but what a figure is of, and say where that comes from.
+
+    Example:
+        >>> require("report.json", dict, "json.load(…)")
+        Traceback (most recent call last):
+        TypeError: this figure draws a dict, as json.load(…) returns it, got str
+    """
+    if not isinstance(given, kind):
+        msg = (
+            f"this figure draws a {kind.__name__}, as {source} returns it, got "
+            f"{type(given).__name__}"
+        )
+        raise TypeError(msg)
 
 
 def dressed(ax: Axes, title: str, x: str, y: str) -> Axes:

@@ -20,9 +20,11 @@ from siamlearn.plots.canvas import (
     canvas,
     dressed,
     legend,
+    require,
     thinned,
     whole,
 )
+from siamlearn.reports import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from siamlearn.functional.accepted import Accepted
     from siamlearn.functional.reliability import Reliability
     from siamlearn.inspection.rates import Bands
-    from siamlearn.reports import Report
 
 __all__ = ["cmc", "det", "precision_recall", "reliability", "roc"]
 
@@ -56,6 +57,7 @@ def roc(
         >>> roc(report, log=True).get_xscale()
         'log'
     """
+    require(report, Report, "evaluate(…)")
     ax = canvas(ax, size=_size(report))
     for each, style in _rows(report):
         x, y = thinned(each.accepted.fmr, 1 - each.accepted.fnmr, log=log)
@@ -98,6 +100,7 @@ def det(
         Martin, Doddington, Kamm, Ordowski, Przybocki: The DET Curve in Assessment of Detection
         Task Performance, Eurospeech 1997; ISO/IEC 19795-1.
     """
+    require(report, Report, "evaluate(…)")
     ax = canvas(ax, size=_size(report))
     for each, style in _rows(report):
         x, y = thinned(each.accepted.fmr, each.accepted.fnmr, log=True)
@@ -138,6 +141,7 @@ def precision_recall(report: Report, *, ax: Axes | None = None) -> Axes:
         >>> precision_recall(report).get_ylabel()
         'precision'
     """
+    require(report, Report, "evaluate(…)")
     ax = canvas(ax, size=_size(report))
     for each, style in _rows(report):
         x, y = thinned(each.accepted.recall, each.accepted.precision)
@@ -164,6 +168,7 @@ def cmc(report: Report, *, ax: Axes | None = None) -> Axes:
         >>> cmc(report).get_xlabel()
         'rank'
     """
+    require(report, Report, "evaluate(…)")
     ax = canvas(ax, size=_size(report))
     for each, style in _rows(report):
         rank = range(1, len(each.cmc) + 1)

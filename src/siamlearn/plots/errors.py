@@ -10,6 +10,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from siamlearn.data.image_set import ImageSet
+from siamlearn.inspection.pairs import Pair, WorstPairs
+from siamlearn.inspection.people import PeopleDistances, Zoo
 from siamlearn.plots.canvas import (
     FAINT,
     GENUINE,
@@ -19,6 +21,7 @@ from siamlearn.plots.canvas import (
     WRONG,
     canvas,
     dressed,
+    require,
     short,
 )
 from siamlearn.plots.people import portrait
@@ -26,9 +29,6 @@ from siamlearn.plots.placing import labelled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from siamlearn.inspection.pairs import Pair, WorstPairs
-    from siamlearn.inspection.people import PeopleDistances, Zoo
 
 __all__ = ["confusions", "people_distances", "worst_pairs", "zoo"]
 
@@ -62,6 +62,7 @@ def worst_pairs(found: WorstPairs, *, columns: int = 2, ax: Axes | None = None) 
         >>> len(worst_pairs(sl.inspection.worst_pairs(report, count=2)).images)
         8
     """
+    require(found, WorstPairs, "inspection.worst_pairs(report)")
     images = found.probes.images, found.references.images
     if images[0] is None or images[1] is None:
         msg = (
@@ -169,6 +170,7 @@ def zoo(seen: Zoo, *, names: int = 12, ax: Axes | None = None) -> Axes:
         >>> zoo(sl.inspection.zoo(report)).get_xlabel()
         'mean distance of own pictures'
     """
+    require(seen, Zoo, "inspection.zoo(report)")
     known = torch.tensor([kind != "unknown" for kind in seen.kinds])
     if not known.any():
         msg = (
@@ -217,6 +219,7 @@ def people_distances(
         >>> people_distances(sl.inspection.people_distances(report)).get_title()
         'Mean distance between people'
     """
+    require(found, PeopleDistances, "inspection.people_distances(report)")
     ax = canvas(ax, size=(6.2, 5.2))
     shown = ax.imshow((found.nearest if nearest else found.mean).numpy(), cmap="viridis")
     people = len(found.names)

@@ -17,15 +17,16 @@ from siamlearn.plots.canvas import (
     canvas,
     dressed,
     legend,
+    require,
     thinned,
 )
+from siamlearn.reports import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from siamlearn.functional.accepted import Accepted
     from siamlearn.inspection.rates import Bands
-    from siamlearn.reports import Report
 
 __all__ = ["accuracy", "distance_histogram", "error_rates"]
 
@@ -47,6 +48,7 @@ def distance_histogram(report: Report, *, bins: int | None = None, ax: Axes | No
         >>> distance_histogram(report).get_title()
         'Distances of pairs'
     """
+    require(report, Report, "evaluate(…)")
     ax = canvas(ax, size=(5.0, 4.5))
     seen = report.accepted
     edges = _edges(seen, bins or min(60, max(12, round(2 * report.genuine**0.5))))
@@ -83,6 +85,7 @@ def error_rates(
         >>> [line.get_label() for line in error_rates(report).lines[:2]]
         ['false match rate', 'false non-match rate']
     """
+    require(report, Report, "evaluate(…)")
     ax = canvas(ax, size=(5.0, 4.5))
     threshold = _drawable(report.accepted.threshold)
     for name, rate, colour in (
@@ -121,6 +124,7 @@ def accuracy(report: Report, *, ax: Axes | None = None) -> Axes:
         >>> accuracy(report).get_xlabel()
         'threshold'
     """
+    require(report, Report, "evaluate(…)")
     ax = canvas(ax, size=(5.0, 4.5))
     seen = report.accepted
     threshold = _drawable(seen.threshold)
