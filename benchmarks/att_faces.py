@@ -30,8 +30,8 @@ import torch
 from results import FOLDER, table, write
 
 import siamlearn as sl
-from siamlearn.data.protocols import Split
 from siamlearn.comparison import compare
+from siamlearn.data.protocols import Split
 
 JOURNAL = FOLDER / "att_faces.jsonl"
 SEEDS = 5  # of the notebook's split and of bob's
