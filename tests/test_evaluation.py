@@ -466,3 +466,26 @@ def test_rates_at_a_point_are_exact_where_pairs_are_counted_in_bins(monkeypatch)
     pairs = compare(found)
     assert exact.fmr == binned.fmr == point.accepts(pairs.impostor).double().mean()
     assert exact.fnmr == binned.fnmr == (~point.accepts(pairs.genuine)).double().mean()
+
+
+def test_people_who_were_never_compared_make_no_fmr_surer():
+    probes, enrolled = few_among_many(gallery=True)
+    point = OperatingPoint("by hand", 1.0, 0.01, 0.01, None, (), 0, 0, 0)
+    report = evaluate(probes, point, gallery=enrolled, baselines=False, audit=False)
+
+    assert (report.fmr, report.impostor) == (0, 5 * 404)
+    # Five of 405 people were compared with the others, of 2,010 pairs of people none passed.
+    assert report.fmr.high > 3.8 / 2010
+
+
+def test_a_gallery_of_the_probes_themselves_makes_nothing_surer():
+    found = on_a_line([0, 1, 4, 7], [0, 0, 1, 1])
+    one, other = (evaluate(found, gallery=g, baselines=False, audit=False) for g in (None, found))
+    assert (one.auc.low, one.auc.high) == pytest.approx((other.auc.low, other.auc.high))
+
+
+def test_of_two_people_no_number_is_known_to_the_point():
+    report = evaluate(on_a_line([0, 1, 4, 7], [0, 0, 1, 1]), baselines=False, audit=False)
+    assert (report.d_prime.low, report.d_prime.high) == (-torch.inf, torch.inf)
+    apart = evaluate(on_a_line([0, 0, 5, 5], [0, 0, 1, 1]), baselines=False, audit=False)
+    assert apart.d_prime.low < apart.d_prime == torch.inf

@@ -435,3 +435,11 @@ def test_people_whom_the_net_was_trained_on_are_refused():
     with pytest.raises(ValueError, match=r"but 2 of these 8 \(s3, s5\) it was; hold out some"):
         OperatingPoint.fit(embeddings, fmr=0.1)
     assert OperatingPoint.fit(embeddings.subset(range(12)), fmr=0.1).seen(["s0"]) == ("s0",)
+
+
+def test_a_number_of_numpy_passes_where_a_tensor_of_it_does():
+    point = OperatingPoint("by hand", 0.1, 0.01, 0.01, None, (), 0, 0, 0)
+    # In float32 0.1 is a little more than 0.1.
+    assert not point.accepts(torch.tensor(0.1))
+    assert not point.accepts(torch.tensor([0.1]).numpy()[0])
+    assert point.accepts(torch.tensor([0.1], dtype=torch.float64).numpy()[0])

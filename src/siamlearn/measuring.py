@@ -157,8 +157,15 @@ def trials_of(probes: Embeddings, gallery: Embeddings | None, found: Found) -> T
     mated = who[found.answerable].bincount(minlength=len(names)) > 0
     if gallery is None:
         return Trials.of(number.where(mated, 0))
-    both = number + reference_who.bincount(minlength=len(names))
-    return Trials.of(both.where(mated, 0), number)
+    enrolled = reference_who.bincount(minlength=len(names))
+    known = set(probes.names)  # a picture that is on both sides is one picture
+    new = torch.tensor([name not in known for name in gallery.names])
+    both = number + reference_who[new].bincount(minlength=len(names))
+    trials = Trials.of(both.where(mated, 0), number)
+    # Each two people once, though both of them may be on both sides.
+    left, right = int((number > 0).sum()), int((enrolled > 0).sum())
+    twice = int(((number > 0) & (enrolled > 0)).sum())
+    return replace(trials, strangers=left * right - twice * (twice + 1) // 2)
 
 
 def compared(

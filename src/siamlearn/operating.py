@@ -185,7 +185,9 @@ class OperatingPoint:
     def accepts(self, distance: float | Tensor) -> bool | Tensor:
         """Whether two pictures so far apart pass as one person; elementwise for a tensor."""
         # In float64 on both sides: the same pair must not pass here and fail there.
-        return (distance.double() if isinstance(distance, Tensor) else distance) <= self.threshold
+        # So a number of numpy's becomes one of Python's, which is not rounded to its type.
+        number = distance.double() if isinstance(distance, Tensor) else float(distance)
+        return number <= self.threshold
 
     def predicted(self, *, gallery: int) -> Estimate:
         """The FPIR to expect: how many strangers are taken for one of so many people.

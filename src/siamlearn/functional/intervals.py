@@ -46,6 +46,7 @@ class Trials:
         pictures: how many pictures of them.
         mated: pairs of one identity that share no picture, at most four of each; left out, as
             many as if all identities had equally many pictures. See :meth:`of`.
+        strangers: pairs of two identities that were compared; left out, all there are.
 
     Example:
         >>> trials = Trials(people=9, pictures=90)
@@ -56,6 +57,7 @@ class Trials:
     people: int
     pictures: int
     mated: int | None = None
+    strangers: int | None = None
 
     @classmethod
     def of(cls, pictures: Int[Tensor, " i"], probes: Int[Tensor, " i"] | None = None) -> Trials:
@@ -92,7 +94,8 @@ class Trials:
     @property
     def impostor(self) -> int:
         """For rates of impostor pairs (FMR, FPIR): pairs of people."""
-        return max(1, self.people * (self.people - 1) // 2)
+        every = self.people * (self.people - 1) // 2
+        return max(1, every if self.strangers is None else self.strangers)
 
     @property
     def both(self) -> int:
@@ -153,8 +156,14 @@ def interval(
     spread = _spread(resampled)
     low, high = bounds
     if not (low > -inf and high < inf):
-        reach = quantile * spread
-        return (value - reach).clamp(min=low), (value + reach).clamp(max=high)
+        # Two people are always drawn alike: that nothing varies, but for rounding, says that
+        # nothing is known.
+        reach = torch.where(spread > 1e-9 * value.abs(), quantile * spread, inf)
+        ends = (
+            (value - reach).nan_to_num(-inf, inf, -inf),
+            (value + reach).nan_to_num(inf, inf, -inf),
+        )
+        return ends[0].clamp(min=low), ends[1].clamp(max=high)
     share = (value - low) / (high - low)
     # At the bound itself p (1 - p) is zero, though resamples may differ: one error in all trials
     # is the least that is believed.
