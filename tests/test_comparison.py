@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -74,6 +76,56 @@ def test_comparison_equals_all_pairs_one_by_one(probes, gallery, block):
     assert found.genuine.sort().values.tolist() == genuine
     assert found.impostor.sort().values.tolist() == impostor
     assert torch.cat([ranks(s.distance, s.same, s.valid) for s in seen]).tolist() == rank
+
+
+@given(data=st.data(), told=st.booleans(), height=st.sampled_from([1, 4, 99]))
+def test_masks_and_columns_say_who_may_be_compared_with_whom(data, told, height):
+    probes, gallery = data.draw(lines(identities="abcd")), data.draw(lines(identities="dcbe"))
+    probes, gallery = (
+        replace(side, sessions=tuple(data.draw(st.sampled_from("xy")) for _ in side.names))
+        if told
+        else side
+        for side in (probes, gallery)
+    )
+    for against in (gallery, None):
+        references = against or probes
+        who, whom = ([e.identities[i] for i in e.labels] for e in (probes, references))
+        for strip in strips(probes, against, height=height):
+            for at, q in enumerate(range(strip.rows.start, strip.rows.stop)):
+                same = [who[q] == one for one in whom]
+                itself = [
+                    q == r if against is None else probes.names[q] == references.names[r]
+                    for r in range(len(references))
+                ]
+                session = [
+                    told and probes.sessions[q] == one for one in references.sessions or whom
+                ]
+                valid = [
+                    not own and not (match and then)
+                    for own, match, then in zip(itself, same, session, strict=True)
+                ]
+                right = [r for r, match in enumerate(same) if match and valid[r]]
+                left_out = [r for r, may in enumerate(valid) if not may]
+                assert strip.same[at].tolist() == same
+                assert strip.valid[at].tolist() == valid
+                for columns, expected in ((strip.right, right), (strip.left_out, left_out)):
+                    listed = columns[at].tolist()
+                    assert listed == expected + [len(whom)] * (len(listed) - len(expected))
+
+
+def test_columns_are_no_wider_than_needed():
+    line = on_a_line([0, 1, 2, 3, 4], [0, 0, 0, 1, 2])
+    (strip,) = strips(line)
+
+    assert strip.right.tolist() == [[1, 2], [0, 2], [0, 1], [5, 5], [5, 5]]
+    assert strip.left_out.tolist() == [[0], [1], [2], [3], [4]]
+
+    (strip,) = strips(replace(line, sessions=("x", "y", "y", "x", "x")))
+    assert strip.right.tolist() == [[1, 2], [0, 5], [0, 5], [5, 5], [5, 5]]
+    assert strip.left_out.tolist() == [[0, 5], [1, 2], [1, 2], [3, 5], [4, 5]]
+
+    (strip,) = strips(on_a_line([9], [3], names=["9.png"]), line)
+    assert strip.right.shape == strip.left_out.shape == (1, 0)
 
 
 def test_a_picture_in_probes_and_gallery_is_not_compared_with_itself():

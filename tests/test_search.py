@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -179,6 +180,21 @@ def test_many_pictures_of_one_person_are_found_as_few_are(monkeypatch):
     monkeypatch.setattr("siamlearn.functional.retrieval.FEW", 5)
 
     assert_equal(search(strips(embeddings)), expected)
+
+
+@given(seed=st.integers(0, 999), told=st.booleans(), shared=st.booleans())
+def test_columns_that_a_strip_knows_and_masks_find_the_same(seed, told, shared):
+    generator = torch.Generator().manual_seed(seed)
+    everybody = faces(generator, people=4, pictures=3, distance=euclidean)
+    if told:
+        days = torch.randint(2, (len(everybody),), generator=generator).tolist()
+        everybody = replace(everybody, sessions=tuple(map(str, days)))
+    # Pictures 5 to 8 are probes and in the gallery, too.
+    probes, gallery = everybody.subset(range(9)), everybody.subset(range(5, len(everybody)))
+    for strip in strips(probes, gallery if shared else None, height=4):
+        names = ("distance", "same", "valid")
+        masks = SimpleNamespace(**{name: getattr(strip, name) for name in names})
+        assert_equal(found(strip), found(masks))
 
 
 @given(strip=blocks(), where=st.integers(0, 99), kind=st.sampled_from([torch.nan, torch.inf]))

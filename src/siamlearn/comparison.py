@@ -1,16 +1,19 @@
 """Pictures beside each other: all pairs in strips that are used and thrown away.
 
-Axes: n pictures, d embedding dimensions, q probes, r references, g genuine and i impostor pairs.
+Axes: n pictures, d embedding dimensions, q probes, r references, m right references and h left out
+a probe has at most, g genuine and i impostor pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from typing import final
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm import tqdm
@@ -66,24 +69,42 @@ class Strip:
     Args:
         rows: which probes these are.
         distance: how far apart each two are.
-        same: whether they show one identity.
-        valid: whether they may be compared at all: a picture is never compared with itself, nor
-            with another picture of its identity from its own session.
+        who: the person on each probe, as a number.
+        reference_who: the person on each reference.
+        right: for each probe the references of its person that it is compared with, then r.
+        left_out: those that it is not compared with at all, then r: a picture is never compared
+            with itself, nor with another picture of its identity from its own session.
         itself: whether all pictures are compared with each other, so that each pair stands at
             two places, (1, 2) and (2, 1).
 
     Example:
-        >>> eye = torch.eye(2).bool()
-        >>> strip = Strip(slice(0, 2), torch.zeros(2, 2), ~eye, ~eye, itself=True)
+        >>> who, own = torch.tensor([7, 7]), torch.tensor([[0], [1]])
+        >>> strip = Strip(slice(0, 2), torch.zeros(2, 2), who, who, own.flip(0), own, itself=True)
         >>> strip.genuine.tolist(), strip.impostor.tolist()
         ([0.0], [])
     """
 
     rows: slice
     distance: Float[Tensor, "q r"]
-    same: Bool[Tensor, "q r"]
-    valid: Bool[Tensor, "q r"]
+    who: Int[Tensor, " q"]
+    reference_who: Int[Tensor, " r"]
+    right: Int[Tensor, "q m"]
+    left_out: Int[Tensor, "q h"]
     itself: bool = False
+
+    # Made when asked for: they are as large as the distances, and a search does without.
+    @cached_property
+    def same(self) -> Bool[Tensor, "q r"]:
+        """Whether they show one identity."""
+        return self.who[:, None] == self.reference_who
+
+    @cached_property
+    def valid(self) -> Bool[Tensor, "q r"]:
+        """Whether they may be compared at all."""
+        valid = torch.ones_like(self.same)
+        row, place = (self.left_out < valid.shape[1]).nonzero(as_tuple=True)
+        valid[row, self.left_out[row, place]] = False
+        return valid
 
     @property
     def once(self) -> Bool[Tensor, "q r"]:
@@ -143,8 +164,7 @@ def _strips(
 ) -> Iterator[Strip]:
     # Half as long numbers are compared in half the time.
     who, reference_who = (side.int() for side in people_of(probes, gallery)[:2])
-    picture, reference_picture = picture_numbers(probes, gallery)
-    session, reference_session = session_numbers(probes, references)
+    columns = columns_by_probe(probes, gallery, who, reference_who)
     apart = prepared(probes.distance, references.vectors)
     height = height or max(1, BLOCK // max(1, len(references)))
     for start in tqdm(
@@ -156,15 +176,10 @@ def _strips(
     ):
         rows = slice(start, min(start + height, len(probes)))
         distance = apart(probes.vectors[rows]).float()
-        same = who[rows, None] == reference_who
-        if gallery is None:
-            valid = torch.ones_like(same)
-            valid.diagonal(start).fill_(False)
-        else:
-            valid = picture[rows, None] != reference_picture
-        if session is not None and reference_session is not None:
-            valid &= ~(same & (session[rows, None] == reference_session))
-        yield Strip(rows, distance, same, valid, itself=gallery is None)
+        right, left_out = columns(rows)
+        yield Strip(
+            rows, distance, who[rows], reference_who, right, left_out, itself=gallery is None
+        )
 
 
 @final
@@ -246,6 +261,57 @@ def check_comparable(probes: Embeddings, references: Embeddings) -> None:
             f"sessions for the {'gallery' if probes.sessions is None else 'probes'} only"
         )
         raise ValueError(msg)
+
+
+def columns_by_probe(
+    probes: Embeddings,
+    gallery: Embeddings | None,
+    who: Int[Tensor, " n"],
+    reference_who: Int[Tensor, " r"],
+) -> Callable[[slice], tuple[Int[Tensor, "q m"], Int[Tensor, "q h"]]]:
+    """The columns of the right references of some probes, and of those left out; see Strip."""
+    picture, reference_picture = picture_numbers(probes, gallery)
+    session, reference_session = session_numbers(probes, probes if gallery is None else gallery)
+    of_person, of_picture = columns_by_number(reference_who), columns_by_number(reference_picture)
+    nobody = len(reference_who)
+    # What column r, which fills the rows, is looked up as.
+    pictures = F.pad(reference_picture, (0, 1), value=-1)
+    sessions = None if reference_session is None else F.pad(reference_session, (0, 1), value=-1)
+
+    def columns(rows: slice) -> tuple[Tensor, Tensor]:
+        same, itself = of_person(who[rows]), of_picture(picture[rows])
+        others = pictures[same] != picture[rows, None]
+        if session is None or sessions is None:
+            return chosen(same, others, nobody), itself
+        apart = sessions[same] != session[rows, None]
+        left_out = torch.cat([itself, same.where(others & ~apart, nobody)], dim=1)
+        return chosen(same, others & apart, nobody), chosen(left_out, left_out < nobody, nobody)
+
+    return columns
+
+
+def columns_by_number(
+    numbers: Int[Tensor, " r"],
+) -> Callable[[Int[Tensor, " q"]], Int[Tensor, "q m"]]:
+    """For each number asked for the columns in which it stands, then r to fill the row."""
+    ascending, order = numbers.sort(stable=True)
+
+    def columns(asked: Int[Tensor, " q"]) -> Int[Tensor, "q m"]:
+        first, last = (torch.searchsorted(ascending, asked, right=end) for end in (False, True))
+        longest = int((last - first).max()) if len(asked) else 0
+        place = first[:, None] + torch.arange(longest)
+        return order[place.clamp(max=len(order) - 1)].where(place < last[:, None], len(order))
+
+    return columns
+
+
+def chosen(
+    columns: Int[Tensor, "q m"], these: Bool[Tensor, "q m"], nobody: int
+) -> Int[Tensor, "q k"]:
+    """Only these columns, ascending, and no wider than the longest row of them."""
+    ascending = columns.where(these, nobody).sort(dim=1).values
+    most = int((ascending < nobody).sum(dim=1).max()) if len(ascending) else 0
+    return ascending[:, :most]
 
 
 def picture_numbers(probes: Embeddings, gallery: Embeddings | None) -> tuple[Tensor, Tensor]:

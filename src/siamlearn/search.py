@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +21,8 @@ from siamlearn.functional.vectors import full_precision
 
 __all__ = ["Compared", "Found", "found", "joined", "search"]
 
-# Pairs looked at together: 1 MiB of float32, which stays in the cache of a core.
-PIECE = 2**18
+# Pairs looked at together: half a MiB of float32, which stays in the cache of a core.
+PIECE = 2**17
 
 
 class Compared(Protocol):
@@ -47,6 +47,19 @@ class Compared(Protocol):
     @property
     def valid(self) -> Bool[Tensor, "q r"]:
         """Whether they may be compared at all; all others are as if they were not there."""
+
+
+@runtime_checkable
+class Listed(Protocol):
+    """What knows the columns, too, and so need not look for them: a strip does."""
+
+    @property
+    def right(self) -> Int[Tensor, "q m"]:
+        """Those of the right references of each probe, then r."""
+
+    @property
+    def left_out(self) -> Int[Tensor, "q h"]:
+        """Those that it is not compared with, then r."""
 
 
 @final
@@ -314,8 +327,11 @@ def found(strip: Compared, *, longest: int = 50) -> Found:
     require_positive(longest)
     distance = full_precision(strip.distance.detach())
     r = distance.shape[1]
-    right_ones, relevant = columns_of(strip.same & strip.valid)
-    left_out, out = columns_of(~strip.valid)
+    if isinstance(strip, Listed):
+        right_ones, left_out = strip.right, strip.left_out
+    else:
+        right_ones, left_out = columns_of(strip.same & strip.valid), columns_of(~strip.valid)
+    relevant, out = (right_ones < r).sum(dim=1), (left_out < r).sum(dim=1)
     right = distance.gather(1, right_ones.clamp(max=r - 1)).masked_fill(right_ones == r, torch.inf)
     # Not known how far: farther than anything if right, nearer than anything if wrong.
     right = right.nan_to_num(torch.inf, posinf=torch.inf, neginf=-torch.inf).sort(dim=1).values
@@ -342,7 +358,8 @@ def beside(
     before, nearest = right.new_empty(right.shape, dtype=torch.int64), distance.new_empty(q)
     height = min(q, max(1, PIECE // (r + 1)))
     # One column more than there are references: there the rows of hidden columns end.
-    wrong, scratch = distance.new_empty(2, height, r + 1)
+    wrong = distance.new_empty(height, r + 1)
+    scratch = torch.empty_like(wrong, dtype=torch.bool)
     wrong[:, r] = torch.inf
     for start in range(0, q, max(1, height)):
         rows = slice(start, min(start + height, q))
@@ -354,8 +371,8 @@ def beside(
     return before, nearest
 
 
-def columns_of(mask: Bool[Tensor, "q r"]) -> tuple[Int[Tensor, "q m"], Int[Tensor, " q"]]:
-    """The columns of the true ones of each row, then r to fill it; and how many there are."""
+def columns_of(mask: Bool[Tensor, "q r"]) -> Int[Tensor, "q m"]:
+    """The columns of the true ones of each row, then r to fill it."""
     q, r = mask.shape
     # Eight at a time are looked at as one whole number, which is quick where they are few.
     mask = (F.pad(mask, (0, 8 - r % 8)) if r % 8 or not r else mask).contiguous()
@@ -366,4 +383,4 @@ def columns_of(mask: Bool[Tensor, "q r"]) -> tuple[Int[Tensor, "q m"], Int[Tenso
     place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
     columns = row.new_full((q, int(counts.max()) if q else 0), r)
     columns[row, place] = column
-    return columns, counts
+    return columns

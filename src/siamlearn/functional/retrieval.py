@@ -9,8 +9,12 @@ or 1: whoever takes a mean has to say what becomes of it.
 Axes: q queries (probes), r references (gallery), m right references a query has at most, k ranks.
 """
 
+from typing import Any
+
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = [
@@ -23,43 +27,39 @@ __all__ = [
     "within",
 ]
 
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
 # Up to so many right references, comparing all wrong ones with each is quicker than sorting them.
-FEW = 24
-# Whole numbers up to here, and so all sums of ones, are exact in float32.
-EXACT = 2**24
+FEW = 16
 
 
 def not_farther(
     right: Float[Tensor, "q m"],
     wrong: Float[Tensor, "q r"],
     *,
-    scratch: Float[Tensor, "q r"] | None = None,
+    scratch: Bool[Tensor, "q r"] | None = None,
 ) -> Int[Tensor, "q m"]:
     """How many wrong references are at most as far as each right one; a NaN is.
 
     Args:
         right: distances of the right references, not NaN.
         wrong: distances of the wrong references, infinity in the columns that are none.
-        scratch: memory to compute in, of the kind of ``wrong``; allocated if left out, which takes
-            longer than what is computed in it.
+        scratch: memory to compute in; allocated if left out, which takes longer than what is
+            computed in it.
 
     Example:
         >>> not_farther(torch.tensor([[0.1, 0.5]]), torch.tensor([[0.3, 0.5, 0.9]]))
         tensor([[0, 2]])
     """
-    scratch = torch.empty_like(wrong) if scratch is None else scratch
-    if right.shape[1] > FEW:
-        nan = -torch.inf
-        known = torch.nan_to_num(wrong, nan, posinf=torch.inf, neginf=-torch.inf, out=scratch)
-        return torch.searchsorted(_ascending(known), right.contiguous(), right=True)
-    # "Not farther" instead of "nearer or equal": a NaN then counts against the net. The answer is
-    # written as a float, one or zero, as this takes a quarter of the time that a bool takes.
-    width = wrong.shape[1]
-    kind = wrong.dtype if width <= EXACT else torch.float64
-    counts = [
-        torch.gt(wrong, one[:, None], out=scratch).sum(dim=1, dtype=kind) for one in right.unbind(1)
-    ]
-    return width - torch.stack(counts, dim=1).long() if counts else right.long()
+    right, wrong = right.detach(), wrong.detach()
+    if wrong.device.type != "cpu":
+        known = torch.nan_to_num(wrong, -torch.inf, posinf=torch.inf, neginf=-torch.inf)
+        return torch.searchsorted(known.sort(dim=1).values, right.contiguous(), right=True)
+    scratch = torch.empty_like(wrong, dtype=torch.bool) if scratch is None else scratch
+    count = _by_comparing if right.shape[1] <= FEW else _by_sorting
+    return torch.from_numpy(count(right.numpy(), wrong.numpy(), scratch.numpy()))
 
 
 def places(
@@ -166,13 +166,33 @@ def ndcg(place: Int[Tensor, "q m"]) -> Float[Tensor, " q"]:
     return _discounted(place).sum(dim=1) / _discounted(best).sum(dim=1)
 
 
-def _ascending(values: Float[Tensor, "q r"]) -> Float[Tensor, "q r"]:
-    """Each row sorted, in place where it can be."""
-    if values.device.type != "cpu":
-        return values.sort(dim=1).values
-    # numpy sorts with wide registers: fifty times as fast as torch where the processor has AVX-512.
-    values.numpy().sort(axis=1)
-    return values
+# Both in numpy, which compares, counts and sorts with wide registers: comparing and counting take
+# half of the time that torch takes, sorting a fiftieth. And both ask what is farther, not what is
+# nearer or equal: a NaN then counts against the net.
+
+
+def _by_comparing(right: Floats, wrong: Floats, scratch: Flags) -> Integers:
+    """All wrong ones compared with each right one."""
+    before = np.empty(right.shape, dtype=np.int64)
+    for number, one in enumerate(right.T):
+        np.greater(wrong, one[:, None], out=scratch)
+        before[:, number] = [wrong.shape[1] - np.count_nonzero(row) for row in scratch]
+    return before
+
+
+def _by_sorting(right: Floats, wrong: Floats, scratch: Flags) -> Integers:
+    """All right ones looked for among the wrong ones up to the farthest of them, sorted."""
+    # Infinity only fills a row, and is behind all: that needs no sorting.
+    farthest = np.where(right < np.inf, right, -np.inf).max(axis=1, initial=-np.inf)
+    near = np.logical_not(np.greater(wrong, farthest[:, None], out=scratch), out=scratch)
+    before = np.empty(right.shape, dtype=np.int64)
+    for row, asked, values, chosen in zip(before, right, wrong, near, strict=True):
+        # Half of the time of values[chosen].
+        ascending = np.sort(values.take(np.flatnonzero(chosen)))
+        unknown = np.count_nonzero(np.isnan(ascending))  # they are at its end
+        row[:] = ascending.searchsorted(asked, side="right") + unknown
+    before[right == np.inf] = wrong.shape[1]
+    return before
 
 
 def _relevant(place: Int[Tensor, "q m"]) -> Int[Tensor, " q"]:
