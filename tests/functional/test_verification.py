@@ -14,7 +14,6 @@ from siamlearn.functional.verification import (
     equal_error_rate,
     fnmr_at_fmr,
     partial_auc,
-    precision_recall,
     precision_recall_at,
     rates,
     rates_at,
@@ -293,7 +292,7 @@ def test_numbers_are_those_of_scikit_learn(pairs):
 @given(pairs=distances())
 def test_precision_and_recall_are_those_of_scikit_learn(pairs):
     precision, recall, thresholds = metrics.precision_recall_curve(*as_sklearn(*pairs))
-    curve = precision_recall(*pairs)
+    curve = rates(*pairs)
 
     np.testing.assert_array_equal(curve.threshold[1:].flip(0), -thresholds)
     np.testing.assert_allclose(curve.precision.flip(0), precision, atol=1e-15)

@@ -4,22 +4,18 @@ A pair is accepted where distance <= threshold. Genuine pairs are two pictures o
 impostor pairs of two. Every rate is exact under ties, and a tie never flatters: where genuine
 and impostor distances are equal, no threshold can part them.
 
-Axes: m genuine pairs, n impostor pairs, t thresholds.
+Axes: m genuine pairs, n impostor pairs.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from siamlearn.functional.accepted import accepted
+from siamlearn.functional.accepted import Accepted, accepted
 
 __all__ = [
-    "PrecisionRecall",
-    "Rates",
     "accuracy_at",
     "average_precision",
     "best_threshold",
@@ -27,7 +23,6 @@ __all__ = [
     "equal_error_rate",
     "fnmr_at_fmr",
     "partial_auc",
-    "precision_recall",
     "precision_recall_at",
     "rates",
     "rates_at",
@@ -37,52 +32,10 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Rates:
-    """Both error rates of a comparison at every threshold that makes a difference.
+def rates(genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]) -> Accepted:
+    """Both error rates, precision and recall at every distance that was seen.
 
-    Attributes:
-        threshold: ascending, in units of distance: -inf, where everything is rejected, then
-            every distinct distance that was seen.
-        fmr: false match rate, the share of impostor pairs at or below the threshold.
-        fnmr: false non-match rate, the share of genuine pairs above the threshold.
-
-    Example:
-        >>> rates(torch.tensor([0.2, 0.6]), torch.tensor([0.6, 0.9])).fmr
-        tensor([0.0000, 0.0000, 0.5000, 1.0000], dtype=torch.float64)
-    """
-
-    threshold: Float[Tensor, " t"]
-    fmr: Float[Tensor, " t"]
-    fnmr: Float[Tensor, " t"]
-
-    @property
-    def balanced_accuracy(self) -> Float[Tensor, " t"]:
-        """Mean share of right decisions over genuine and over impostor pairs; chance is 0.5."""
-        return 1 - (self.fmr + self.fnmr) / 2
-
-
-@dataclass(frozen=True)
-class PrecisionRecall:
-    """Precision and recall of the accepted pairs at every threshold of :class:`Rates`.
-
-    Attributes:
-        threshold: ascending, in units of distance, from -inf, where nothing is accepted.
-        precision: share of genuine pairs among the accepted; 1 where none is accepted.
-        recall: share of the genuine pairs that are accepted.
-
-    Example:
-        >>> precision_recall(torch.tensor([0.2, 0.6]), torch.tensor([0.6, 0.9])).recall
-        tensor([0.0000, 0.5000, 1.0000, 1.0000], dtype=torch.float64)
-    """
-
-    threshold: Float[Tensor, " t"]
-    precision: Float[Tensor, " t"]
-    recall: Float[Tensor, " t"]
-
-
-def rates(genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]) -> Rates:
-    """Both error rates at every distance that was seen.
+    Precision depends on how many impostors there are to each genuine pair; the rates do not.
 
     Args:
         genuine: distances of pairs of one person, in any order.
@@ -92,15 +45,17 @@ def rates(genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]) -> Rates:
         ValueError: where one of the two is empty or holds NaN.
 
     Example:
-        >>> rates(torch.tensor([0.2, 0.6]), torch.tensor([0.6, 0.9])).fnmr
+        >>> seen = rates(torch.tensor([0.2, 0.6]), torch.tensor([0.6, 0.9]))
+        >>> seen.fnmr
         tensor([1.0000, 0.5000, 0.0000, 0.0000], dtype=torch.float64)
+        >>> seen.precision
+        tensor([1.0000, 1.0000, 0.6667, 0.5000], dtype=torch.float64)
 
     Source:
         ISO/IEC 19795-1:2021, false match rate and false non-match rate.
     """
     _check(genuine=genuine, impostor=impostor)
-    seen = accepted(genuine, impostor)
-    return Rates(seen.threshold, seen.fmr, seen.fnmr)
+    return accepted(genuine, impostor)
 
 
 def rates_at(
@@ -289,25 +244,6 @@ def fnmr_at_fmr(
         0.5
     """
     return rates_at(genuine, impostor, threshold_at_fmr(impostor, fmr))[1]
-
-
-def precision_recall(
-    genuine: Float[Tensor, " m"], impostor: Float[Tensor, " n"]
-) -> PrecisionRecall:
-    """Precision and recall of the accepted pairs at every distance that was seen.
-
-    Precision depends on how many impostors there are to each genuine pair; the rates do not.
-
-    Raises:
-        ValueError: where one of the two is empty or holds NaN.
-
-    Example:
-        >>> precision_recall(torch.tensor([0.2, 0.6]), torch.tensor([0.6, 0.9])).precision
-        tensor([1.0000, 1.0000, 0.6667, 0.5000], dtype=torch.float64)
-    """
-    _check(genuine=genuine, impostor=impostor)
-    seen = accepted(genuine, impostor)
-    return PrecisionRecall(seen.threshold, seen.precision, seen.recall)
 
 
 def accuracy_at(
