@@ -74,18 +74,18 @@ class AtPoint:
 @final
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """How much one system is better than another on the same people.
+    """By how much the value of one system is above that of another on the same people.
 
     Args:
-        better: the system whose value comes first.
+        better: the system whose value comes first, be it the better one or not.
         than: the other.
-        what: which number of the report is compared, such as "auc".
+        what: which number of the report is compared, such as "AUC".
         value: that of the first minus that of the other, with its paired interval.
         p: how often people drawn anew would give so large a difference if there were none.
 
     Example:
-        >>> print(Difference("net", "pixels", "auc", Estimate(0.035, 0.012, 0.061), 0.004))
-        net - pixels: auc +0.035 [+0.012, +0.061], p = 0.004
+        >>> print(Difference("net", "pixels", "AUC", Estimate(0.035, 0.012, 0.061), 0.004))
+        net - pixels: AUC +0.035 [+0.012, +0.061], p = 0.004
     """
 
     better: str

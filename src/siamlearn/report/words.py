@@ -121,7 +121,7 @@ def _beside_baselines(report: Report) -> tuple[str, str, str]:
 
 
 def _of_auc(differences: Sequence[Difference]) -> Difference | None:
-    return next((each for each in differences if each.what.lower() == "auc"), None)
+    return next((each for each in differences if each.what == "AUC"), None)
 
 
 def _at(each: AtPoint) -> str:
