@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeAlias
 
 from torch import Tensor
 
@@ -19,14 +18,13 @@ from siamlearn.estimates import Estimate
 from siamlearn.functional.accepted import Accepted
 from siamlearn.functional.intervals import difference, effective
 from siamlearn.functional.resampling import draws, groups, weighted_mean
-from siamlearn.measuring import Asked, measure, trials_of
+from siamlearn.measuring import Asked, Statistic, measure, trials_of
 from siamlearn.operating import OperatingPoint
 from siamlearn.reports import Difference, Report
 
 __all__ = ["differences", "evaluate"]
 
 RESAMPLES = 1000
-Statistic: TypeAlias = Callable[[Accepted], Tensor]
 
 
 def evaluate(

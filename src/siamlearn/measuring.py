@@ -28,7 +28,7 @@ from siamlearn.operating import OperatingPoint
 from siamlearn.reports import AtPoint, Report
 from siamlearn.search import Found, search
 
-__all__ = ["Asked", "measure", "trials_of"]
+__all__ = ["Asked", "Statistic", "measure", "trials_of"]
 
 LONGEST = 20  # ranks of the CMC
 Statistic: TypeAlias = Callable[[Accepted], Tensor]
@@ -242,18 +242,11 @@ def verified(
         "eer": estimate(lambda counts: counts.eer()[0], trials.both),
         "fnmr_at": {fmr: fnmr_at(fmr) for fmr in asked.fmrs},
         "balanced_accuracy": estimate(lambda counts: counts.best()[0], trials.both),
-        "accuracy": estimate(lambda counts: accuracy(counts, best), trials.both),
+        "accuracy": estimate(lambda counts: counts.only(best).accuracy[..., 0], trials.both),
         "average_precision": estimate(Accepted.average_precision, trials.genuine),
         "d_prime": estimate(Accepted.d_prime, torch.inf, -torch.inf),
         "points": tuple(at_point(point) for point in asked.points),
     }
-
-
-def accuracy(counts: Accepted, threshold: float) -> Tensor:
-    """Share of all pairs that are told right at a threshold."""
-    fmr, fnmr = counts.at(threshold)
-    genuine, impostor = counts.genuine[..., -1], counts.impostor[..., -1]
-    return 1 - (fmr * impostor + fnmr * genuine) / (genuine + impostor)
 
 
 def identified(found: Found, people: People, asked: Asked) -> dict[str, Any]:
@@ -271,9 +264,10 @@ def identified(found: Found, people: People, asked: Asked) -> dict[str, Any]:
         )
 
     longest = min(LONGEST, len(people.references))
+    cmc = tuple(mean(found.hit_at(k), people.rivals) for k in range(1, longest + 1))
     return {
-        "cmc": tuple(mean(found.hit_at(k), people.rivals) for k in range(1, longest + 1)),
-        "rank1": mean(found.hit_at(1), people.rivals),
+        "cmc": cmc,
+        "rank1": cmc[0],
         "map_at_r": mean(found.map_at_r),
         "r_precision": mean(found.r_precision),
         "mean_average_precision": mean(found.average_precision),
