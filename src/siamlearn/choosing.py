@@ -1,7 +1,4 @@
-"""What a threshold is chosen for: a rule that reads it off the accepted pairs, and its limits.
-
-Axes: t thresholds.
-"""
+"""What a threshold is chosen for: a rule that reads it off the accepted pairs, and its limits."""
 
 from __future__ import annotations
 
@@ -10,11 +7,10 @@ from dataclasses import dataclass
 from math import ceil, expm1, log1p
 from typing import final
 
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from siamlearn.functional.accepted import Accepted
+from siamlearn.functional.intervals import trials_needed
 from siamlearn.functional.verification import resolves
 
 __all__ = ["Aim", "aim"]
@@ -109,7 +105,7 @@ def _of_fmr(fmr: float) -> Aim:
             msg = (
                 f"FMR {fmr:g} cannot be read from {pairs:,} impostor pairs, which resolve "
                 f"{3 / pairs:.2g} at best (rule of three); use more identities or a higher FMR: "
-                f"{ceil(3 / fmr):,} pairs are needed"
+                f"{trials_needed(fmr):,} pairs are needed"
             )
             raise ValueError(msg)
 
@@ -135,7 +131,7 @@ def _of_fpir(fpir: float, gallery: int) -> Aim:
             smaller = f", or a gallery of at most {most:,} people" if most else ""
             msg = (
                 f"FPIR {fpir:g} among {gallery:,} people cannot be read from {pairs:,} comparisons "
-                f"of a picture with another person: {ceil(3 / rate):,} are needed (rule of "
+                f"of a picture with another person: {trials_needed(rate):,} are needed (rule of "
                 f"three); use more identities or a higher FPIR{smaller}"
             )
             raise ValueError(msg)
@@ -146,9 +142,7 @@ def _of_fpir(fpir: float, gallery: int) -> Aim:
 
 def _of_precision(precision: float, prior: float) -> Aim:
     def threshold(seen: Accepted) -> Tensor:
-        enough = (_precision(seen, prior) >= precision) & (seen.genuine > 0)
-        places = torch.arange(len(enough))
-        return seen.midway(torch.where(enough, places, 0).amax())
+        return seen.at_prior(prior).threshold_at_precision(precision)
 
     def check(seen: Accepted) -> None:
         found = threshold(seen)
@@ -173,18 +167,9 @@ def _of_f_beta(beta: float, prior: float) -> Aim:
         raise ValueError(msg)
 
     def threshold(seen: Accepted) -> Tensor:
-        right = prior * seen.recall
-        wrong = (1 - prior) * seen.fmr + beta**2 * prior * seen.fnmr
-        score = (1 + beta**2) * right / ((1 + beta**2) * right + wrong).clamp(min=1e-300)
-        return seen.midway(score.argmax())
+        return seen.at_prior(prior).best_f_beta(beta)[1]
 
     return Aim(f"F{beta:g} at prior {prior:g}", threshold, _anything, rate=False)
-
-
-def _precision(seen: Accepted, prior: float) -> Float[Tensor, " t"]:
-    """Share of genuine pairs among the accepted, where so many of all pairs are genuine."""
-    right, wrong = prior * seen.recall, (1 - prior) * seen.fmr
-    return torch.where(right + wrong > 0, right / (right + wrong).clamp(min=1e-300), 1)
 
 
 def _share(name: str, value: float | None, usual: float | None = None) -> float:

@@ -262,6 +262,16 @@ def test_where_impostors_are_many_it_may_be_most_accurate_to_reject_all():
     assert accepted(torch.tensor([0.5]), torch.tensor([0.25])).best_accuracy()[1] > 0.25
 
 
+@given(pairs=distances(), prior=st.floats(0.001, 0.999))
+def test_another_prior_changes_precision_by_the_rule_of_bayes_and_no_rate(pairs, prior):
+    seen = accepted(*pairs)
+    there = seen.at_prior(prior)
+    right, wrong = prior * (1 - seen.fnmr), (1 - prior) * seen.fmr
+
+    torch.testing.assert_close((there.fmr, there.fnmr), (seen.fmr, seen.fnmr))
+    torch.testing.assert_close(there.precision[1:], (right / (right + wrong))[1:])
+
+
 @given(
     pairs=distances(), threshold=st.floats(-0.5, 1.5, width=32), beta=st.sampled_from([0.5, 1, 2])
 )

@@ -17,6 +17,7 @@ from siamlearn.auditing.findings import Finding, Severity, some
 from siamlearn.auditing.pairs import Paired
 from siamlearn.auditing.parts import Part
 from siamlearn.auditing.people import answers, are
+from siamlearn.functional.intervals import trials_needed
 from siamlearn.functional.verification import resolves
 
 __all__ = ["spread", "ties", "too_few"]
@@ -179,7 +180,7 @@ def too_few(
                 f"test with {advice} at least",
             )
     if fmr is not None and impostor and not resolves(fmr, impostor):
-        need = ceil(3 / fmr)
+        need = trials_needed(fmr)
         advice = f"list {need:,} impostor pairs" if given else asked_people(probes, gallery, need)
         yield Finding(
             "too-few-impostors",

@@ -138,6 +138,22 @@ class Accepted:
             self.threshold[both], self.genuine[..., both], self.impostor[..., both], nearest
         )
 
+    def at_prior(self, prior: float) -> Accepted:
+        """The same pairs, counted in shares, of which so large a one is genuine.
+
+        Rates stay as they are; precision, F-beta and accuracy become those of such a mixture.
+
+        Args:
+            prior: the share of genuine pairs where the net is used, above 0 and below 1.
+
+        Example:
+            >>> seen = accepted(torch.tensor([0.2, 0.6]), torch.tensor([0.6, 0.9]))
+            >>> seen.precision[2].item() < 0.7, round(seen.at_prior(0.01).precision[2].item(), 4)
+            (True, 0.0198)
+        """
+        genuine, impostor = prior * self.recall, (1 - prior) * self.fmr
+        return Accepted(self.threshold, genuine, impostor, self.nearest)
+
     def auc(self) -> Float[Tensor, "*b"]:
         """Chance that a genuine pair is closer than an impostor pair; a tie counts half.
 
