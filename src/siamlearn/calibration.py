@@ -1,4 +1,8 @@
-"""Distances to probabilities: how much likelier a distance is for one person than for two."""
+"""Distances to probabilities: how much likelier a distance is for one person than for two.
+
+Axes: m genuine pairs, n impostor pairs, k distances of a curve; b any axes before, such as
+resamples.
+"""
 
 from __future__ import annotations
 

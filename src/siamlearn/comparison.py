@@ -1,7 +1,7 @@
 """Pictures beside each other: all pairs in strips that are used and thrown away.
 
-Axes: n pictures, d embedding dimensions, q probes, r references, m right references and h left out
-a probe has at most, g genuine and i impostor pairs.
+Axes: n probes, q probes of a strip, r references, m right references and h left out a probe has at
+most, k of them that are kept, g genuine and i impostor pairs.
 """
 
 from __future__ import annotations

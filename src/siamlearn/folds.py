@@ -3,7 +3,7 @@
 On each fold the threshold is that which the other folds would choose: accuracy is always that of
 pairs which had no say in it.
 
-Axes: p pairs, k folds, t thresholds, b resamples.
+Axes: p pairs, k folds, b resamples.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Who is this? People enrolled with some pictures, and answers about new ones.
 
-Axes: n enrolled pictures, d embedding dimensions, q probes, k people.
+Axes: n enrolled pictures, d embedding dimensions, q probes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One system measured: all its rates, and how sure each of them is.
 
-Axes: q probes, b resamples, u units (people, or groups of them), t thresholds, k ranks.
+Axes: q probes, r references, b resamples, u units (people, or groups of them), t thresholds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Each probe looked for among the references: how far down the right person is.
 
-Axes: n probes, q probes of a strip, r references, m right references a probe has at most, e pairs
-out of many, k ranks.
+Axes: n probes, q probes of a strip, r references, m right references and h hidden ones a probe has
+at most, k ranks.
 """
 
 from __future__ import annotations

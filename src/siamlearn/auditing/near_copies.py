@@ -9,7 +9,8 @@ through JPEG at quality 50, half the size, another brightness, contrast or gamma
 In pictures of 28x23 that is 0.961, and 0.984 for JPEG at quality 90: so small, a copy that lost
 more cannot be told from another shot, and is not found.
 
-Axes: n pictures of all parts, q of them at a time, k pairs.
+Axes: n pictures of all parts, q of them at a time beside r others, s pixels of a side, k pairs as
+they are and l mirrored ones.
 """
 
 from __future__ import annotations

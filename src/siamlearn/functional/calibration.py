@@ -5,7 +5,8 @@ person than between pictures of two: above 0 it speaks for one person. It is nat
 may be infinite; costs are in bits. Bayes makes a probability of it where somebody says how likely
 one person was before the pictures were seen: the prior. All is computed in float64.
 
-Axes: m genuine pairs, n impostor pairs, p pairs of either kind, k pools.
+Axes: m genuine pairs, n impostor pairs, p pairs of either kind, t thresholds, k pools; b any axes
+before, such as resamples.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The bins are those of floating-point numbers: a distance is known by its leading
 So there are no bounds to choose, small and large distances are told apart equally well, any two
 histograms can be added, and every count at the end of a bin is exact.
 
-Axes: q probes, r references; any shape where it says nothing.
+Axes: g genuine and i impostor pairs; any shape where it says nothing.
 """
 
 from __future__ import annotations

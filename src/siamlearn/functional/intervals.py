@@ -3,7 +3,8 @@
 Intervals are made from people drawn anew, in :mod:`siamlearn.functional.resampling`; how often
 they hold the true value was tried on simulated people, in ``benchmarks/coverage.py``.
 
-Axes: b resamples, k values that are looked at one by one.
+Axes: b resamples, c those of a second system, k values that are looked at one by one, i identities,
+u units that are drawn.
 """
 
 from __future__ import annotations
@@ -230,6 +231,9 @@ def rule_of_three(trials: float) -> float:
 
     With 95 % confidence it is no higher.
 
+    Raises:
+        ValueError: where there is no trial.
+
     Example:
         >>> rule_of_three(300)
         0.01
@@ -248,6 +252,9 @@ def trials_needed(rate: float) -> int:
 
     Args:
         rate: such as the false match rate that is asked for.
+
+    Raises:
+        ValueError: where it is not between 0 and 1.
 
     Example:
         >>> trials_needed(0.001)

@@ -11,7 +11,7 @@ Source:
     Connections 22, 1999, for both people of a pair.
 
 Axes: u units (people, or groups of them where they are many), t thresholds, b resamples,
-q probes and r references of a strip of pairs, k values of a probe.
+q probes and r references of a strip of pairs, k values of a probe, i identities, p places of a sum.
 """
 
 from __future__ import annotations

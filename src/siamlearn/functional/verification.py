@@ -4,7 +4,7 @@ A pair is accepted where distance <= threshold. Genuine pairs are two pictures o
 impostor pairs of two. Every rate is exact under ties, and a tie never flatters: where genuine
 and impostor distances are equal, no threshold can part them.
 
-Axes: m genuine pairs, n impostor pairs.
+Axes: m genuine pairs, n impostor pairs, k pairs of either kind.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The people behind the errors: who is hard to recognise, and who is taken for whom.
 
-Axes: q probes, r references, p people, k linked pairs of people.
+Axes: p people, k linked pairs of people.
 """
 
 from __future__ import annotations
