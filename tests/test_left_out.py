@@ -162,3 +162,15 @@ def test_people_without_a_genuine_pair_make_no_fnmr_surer():
     )
     assert few == more == 0
     assert more.high == pytest.approx(few.high)
+
+
+def test_pictures_that_are_all_but_alike_pass_as_often_as_pictures_that_are_alike():
+    # The moments of few pictures may agree but for the last digit: a + b is then some 1e16.
+    rate = Estimate(0.01, 0.002, 0.03)
+    one = Resemblance(rate, float("inf"), people=20)
+
+    for alike in (1e8, 1e12, 2.5e16):
+        other = Resemblance(rate, alike, people=20)
+        for gallery in (1, 50, 200):
+            assert other.fpir(gallery) == pytest.approx(one.fpir(gallery), rel=1e-4)
+            assert other.fpir(gallery).low == pytest.approx(one.fpir(gallery).low, rel=1e-4)

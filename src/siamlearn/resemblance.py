@@ -91,10 +91,11 @@ class Resemblance:
             return rate
         if self.alike == math.inf:
             return -math.expm1(gallery * math.log1p(-rate))
-        alike = max(self.alike, 1e-9)  # at zero itself the function has no value
-        a, b = rate * alike, (1 - rate) * alike
-        beta = [math.lgamma(b + n) - math.lgamma(a + b + n) for n in (gallery, 0)]
-        return -math.expm1(beta[0] - beta[1])
+        alike = max(self.alike, 1e-9)  # at zero itself there is no such distribution
+        # Of a picture that passed as nobody so far: how often it does not pass as the next, either.
+        # Gamma functions would lose all digits where pictures are all but alike.
+        before = torch.arange(gallery, dtype=torch.float64)
+        return -math.expm1(torch.log1p(-rate * alike / (alike + before)).sum().item())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, ready for JSON; the estimate as a dictionary."""
