@@ -184,3 +184,19 @@ def test_arrays_and_lists_instead_of_tensors_are_refused_in_words():
         Embeddings(torch.eye(2).numpy(), torch.tensor([0, 1]), people, names)
     with pytest.raises(TypeError, match="labels must be a tensor, got list"):
         Embeddings(torch.eye(2), [0, 1], people, names)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"labels": torch.tensor([0.0, 1.0])}, ValueError, r"whole numbers.*float32; labels.long"),
+        ({"identities": ("anna", "anna")}, ValueError, "name of their own, but 'anna' stands more"),
+        ({"distance": "cosine"}, TypeError, "must be a function .* such as siamlearn.cosine, got"),
+        ({"images": pictures(3)}, ValueError, "same order, got 3 images for 2 embeddings"),
+        ({"trained_on": ("anna",)}, ValueError, r"SHA-256 of names.*got 'anna'; .*known\(names\)"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_before_they_mislead(wrong, error, message):
+    parts = {"labels": torch.tensor([0, 1]), "identities": ("anna", "bob"), "names": ("1", "2")}
+    with pytest.raises(error, match=message):
+        Embeddings(**{"vectors": torch.eye(2), **parts, **wrong})

@@ -5,6 +5,7 @@ Axes: n pictures, d embedding dimensions.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ from siamlearn.functional.pairs import Distance
 from siamlearn.nn.nets import EmbeddingNet
 
 __all__ = ["Embeddings", "embed"]
+
+DIGITS = 64  # of a SHA-256 in hexadecimal
 
 
 @final
@@ -77,6 +80,12 @@ class Embeddings:
                 f"and {len(self.names)} names for {len(self.vectors)} embeddings"
             )
             raise ValueError(msg)
+        if self.labels.is_floating_point() or self.labels.dtype == torch.bool:
+            msg = (
+                f"labels must be whole numbers, places in identities, got {self.labels.dtype}; "
+                "labels.long() makes them so"
+            )
+            raise ValueError(msg)
         last = len(self.identities) - 1
         if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) <= last:
             msg = (
@@ -99,6 +108,7 @@ class Embeddings:
                 f"the net's weights have probably diverged: go back to a checkpoint before that"
             )
             raise ValueError(msg)
+        _require_parts_that_fit(self)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -133,6 +143,37 @@ class Embeddings:
             if self.sessions is None
             else tuple(self.sessions[i] for i in chosen.tolist()),
         )
+
+
+def _require_parts_that_fit(embeddings: Embeddings) -> None:
+    """What would go wrong much later, or not be seen at all."""
+    twice = [name for name, times in Counter(embeddings.identities).items() if times > 1]
+    if twice:
+        msg = (
+            f"identities must have a name of their own, but {twice[0]!r} stands more than once: "
+            f"its pictures would be taken for those of several people; give them one label"
+        )
+        raise ValueError(msg)
+    if not callable(embeddings.distance):
+        msg = (
+            "a distance must be a function of queries and references, such as siamlearn.cosine, "
+            f"got {embeddings.distance!r}"
+        )
+        raise TypeError(msg)
+    if embeddings.images is not None and len(embeddings.images) != len(embeddings):
+        msg = (
+            f"images must be those that were embedded, in the same order, got "
+            f"{len(embeddings.images)} images for {len(embeddings)} embeddings; "
+            f"images.subset() takes some of them"
+        )
+        raise ValueError(msg)
+    plain = [each for each in embeddings.trained_on if len(each) != DIGITS]
+    if plain:
+        msg = (
+            f"trained_on must hold the SHA-256 of names, {DIGITS} digits each, or nobody would be "
+            f"known again, got {plain[0]!r}; siamlearn.known.known(names) makes them"
+        )
+        raise ValueError(msg)
 
 
 def embed(
