@@ -121,9 +121,24 @@ def test_no_figure_imports_pyplot_or_leaves_one_open():
         *(plots.roc, plots.det, plots.cmc, plots.precision_recall, plots.accuracy),
         *(plots.error_rates, plots.distance_histogram),
         *(plots.zoo, plots.worst_pairs, plots.people_distances),
+        *(plots.reliability, plots.embedding_map, plots.embedding_maps),
+        *(plots.faces, plots.overview),
     ],
     ids=lambda figure: figure.__name__,
 )
 def test_what_a_figure_is_not_of_is_refused_in_words(figure):
-    with pytest.raises(TypeError, match=r"this figure draws a \w+, as \w.*\) returns it, got list"):
+    with pytest.raises(
+        TypeError, match=r"this figure draws an? \w+, as \w.*\) returns it, got list"
+    ):
         figure([])
+
+
+def test_probes_and_answers_in_the_wrong_order_are_refused_in_words(images):
+    with pytest.raises(
+        TypeError, match=r"draws an ImageSet, as from_folder.* returns it, got list"
+    ):
+        plots.matches([], images, images)
+    with pytest.raises(
+        TypeError, match=r"draws an ImageSet, as from_folder.* returns it, got list"
+    ):
+        plots.confusions(images, [])

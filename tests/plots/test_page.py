@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from siamlearn.plots import overview
@@ -34,3 +36,12 @@ def test_the_page_has_a_lettered_panel_for_all_it_is_given(
 
 def test_an_empty_log_is_left_out(report):
     assert len(overview(report, log=[]).axes) == 4
+
+
+def test_a_long_name_widens_no_legend_beyond_the_page(report):
+    figure = overview(replace(report, name="a net whose name is far too long " * 4))
+    figure.draw_without_rendering()
+    width = figure.bbox.width
+    for ax in figure.axes:
+        box = ax.get_legend().get_window_extent()
+        assert -1 <= box.x0 < box.x1 <= width + 1

@@ -23,6 +23,7 @@ __all__ = [
     "IMPOSTOR",
     "INK",
     "MARKERS",
+    "NAME",
     "OTHERS",
     "PEOPLE",
     "POINTS",
@@ -49,6 +50,7 @@ PEOPLE = (
     *("#DDCC77", "#CC6677", "#882255", "#AA4499"),
 )
 MARKERS = "osD^vP*"  # seven against nine colours: 63 people before a pair of both comes again
+NAME = 32  # letters of a name in a legend
 PIECE = 2**20  # points of a curve looked at together
 POINTS = "osD^v"  # of operating points, the same in every figure
 
@@ -99,8 +101,9 @@ def require(given: object, kind: type, source: str) -> None:
         TypeError: this figure draws a dict, as json.load(…) returns it, got str
     """
     if not isinstance(given, kind):
+        name = kind.__name__
         msg = (
-            f"this figure draws a {kind.__name__}, as {source} returns it, got "
+            f"this figure draws {'an' if name[0] in 'AEIOU' else 'a'} {name}, as {source} returns it, got "
             f"{type(given).__name__}"
         )
         raise TypeError(msg)

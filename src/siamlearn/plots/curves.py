@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from siamlearn.functional.reliability import Reliability
 from siamlearn.plots.canvas import (
     FAINT,
     GENUINE,
     INK,
+    NAME,
     OTHERS,
     POINTS,
     between,
@@ -21,6 +23,7 @@ from siamlearn.plots.canvas import (
     dressed,
     legend,
     require,
+    short,
     thinned,
     whole,
 )
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
 
     from siamlearn.estimates import Estimate
     from siamlearn.functional.accepted import Accepted
-    from siamlearn.functional.reliability import Reliability
     from siamlearn.inspection.rates import Bands
 
 __all__ = ["cmc", "det", "precision_recall", "reliability", "roc"]
@@ -62,7 +64,8 @@ def roc(
     for each, style in _rows(report):
         x, y = thinned(each.accepted.fmr, 1 - each.accepted.fnmr, log=log)
         steps = "steps-post" if log else "default"
-        ax.plot(x, y, drawstyle=steps, label=f"{each.name}, AUC {_value(each.auc, style)}", **style)
+        label = f"{short(each.name, NAME)}, AUC {_value(each.auc, style)}"
+        ax.plot(x, y, drawstyle=steps, label=label, **style)
     if bands is not None:
         _band(ax, bands.at_fmr, 1 - bands.fnmr_at_high, 1 - bands.fnmr_at_low)
     _points(ax, report, lost=False)
@@ -104,7 +107,7 @@ def det(
     ax = canvas(ax, size=_size(report))
     for each, style in _rows(report):
         x, y = thinned(each.accepted.fmr, each.accepted.fnmr, log=True)
-        label = f"{each.name}, EER {_value(each.eer, style, percent=True)}"
+        label = f"{short(each.name, NAME)}, EER {_value(each.eer, style, percent=True)}"
         ax.plot(x, y, drawstyle="steps-post", label=label, **style)
     if bands is not None:
         _band(ax, bands.at_fmr, bands.fnmr_at_low, bands.fnmr_at_high)
@@ -146,7 +149,7 @@ def precision_recall(report: Report, *, ax: Axes | None = None) -> Axes:
     for each, style in _rows(report):
         x, y = thinned(each.accepted.recall, each.accepted.precision)
         # As in the average: what recall a threshold adds, it adds at its own precision.
-        label = f"{each.name}, mean {_value(each.average_precision, style)}"
+        label = f"{short(each.name, NAME)}, mean {_value(each.average_precision, style)}"
         ax.plot(x, y, drawstyle="steps-pre", label=label, **style)
     share = report.genuine / (report.genuine + report.impostor)
     ax.axhline(share, color=FAINT, lw=1.2, ls=":", label=f"every pair accepted, {share:.3f}")
@@ -172,7 +175,7 @@ def cmc(report: Report, *, ax: Axes | None = None) -> Axes:
     ax = canvas(ax, size=_size(report))
     for each, style in _rows(report):
         rank = range(1, len(each.cmc) + 1)
-        label = f"{each.name}, rank 1: {_value(each.rank1, style, percent=True)}"
+        label = f"{short(each.name, NAME)}, rank 1: {_value(each.rank1, style, percent=True)}"
         ax.plot(rank, each.cmc, marker="o", ms=3, label=label, **style)
     lowest = min(float(each.rank1) for each, _ in _rows(report))
     if report.rank1.known:
@@ -199,6 +202,7 @@ def reliability(found: Reliability, *, ax: Axes | None = None) -> Axes:
         >>> reliability(found).get_title()
         'Reliability'
     """
+    require(found, Reliability, "inspection.reliability(report)")
     ax = canvas(ax, size=(4.4, 4.2))
     ax.plot([0, 1], [0, 1], color=FAINT, lw=1, zorder=0)
     label = f"expected calibration error {float(found.error):.3f}"
@@ -244,7 +248,7 @@ def _points(ax: Axes, report: Report, *, lost: bool) -> None:
             low, here, high = 1 - low, 1 - here, 1 - high
         mark = POINTS[number % len(POINTS)]
         rates = f"FMR {100 * seen.fmr:.2g} %, FNMR {100 * seen.fnmr:.2g} %"
-        label = f"at {seen.point.name}: {rates}"
+        label = f"at {short(seen.point.name, NAME)}: {rates}"
         ax.plot([seen.fmr], [here], mark, ms=5, color=INK, zorder=5, label=label)
         if seen.fmr.known and seen.fnmr.known:
             ax.plot([seen.fmr.low, seen.fmr.high], [here, here], color=INK, lw=0.8, zorder=4)

@@ -266,6 +266,7 @@ def confusions(
         >>> [text.get_text() for text in ax.texts]
         ['s1', 's3']
     """
+    require(images, ImageSet, "from_folder(…)")
     _, height, width = images.shape
     wide, tall = width / height + 0.12, 1.28
     shown = groups[:rows]

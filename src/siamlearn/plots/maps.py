@@ -10,7 +10,7 @@ from torch import Tensor
 
 from siamlearn.embeddings import Embeddings
 from siamlearn.inspection.maps import Map, pca_map
-from siamlearn.plots.canvas import INK, MARKERS, PEOPLE, canvas, dressed, new_figure, short
+from siamlearn.plots.canvas import INK, MARKERS, PEOPLE, canvas, dressed, new_figure, require, short
 from siamlearn.plots.placing import pictured, spread, widened
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ NAMED = 60  # beyond so many people, a legend helps nobody and colours with mark
 
 def embedding_map(
     embeddings: Embeddings | Map,
-    dimensions: tuple[int, int] | None = (0, 1),
+    dimensions: tuple[int, int] | None = None,
     *,
     pictures: float | None = None,
     ax: Axes | None = None,
@@ -33,12 +33,13 @@ def embedding_map(
 
     Args:
         embeddings: themselves, or laid out by :func:`siamlearn.inspection.tsne_map` and the like.
-        dimensions: which two, counted from 0; None for the first two principal axes.
+        dimensions: which two, counted from 0, instead of the first two principal axes.
         pictures: how tall the pictures are drawn, in points (24 is a third of an inch), framed in
             the colour of their person; None draws none. So many are drawn as do not cover each
             other, of each person one before any second; the others stay dots.
 
     Raises:
+        TypeError: something else is to be drawn.
         ValueError: pictures are asked for, and the embeddings have none.
 
     Example:
@@ -47,6 +48,8 @@ def embedding_map(
         >>> embedding_map(people, (0, 5)).get_ylabel()
         'dimension 6'
     """
+    if not isinstance(embeddings, Map):
+        require(embeddings, Embeddings, "embed(net, images)")
     ax = canvas(ax, size=(5.6, 4.2) if pictures is None else (8.0, 6.4))
     if isinstance(embeddings, Map):
         laid_out, title = embeddings, f", by {embeddings.name}"
@@ -95,6 +98,7 @@ def embedding_maps(embeddings: Embeddings, *, panels: int = 6) -> Figure:
         >>> [ax.get_ylabel()[:16] for ax in embedding_maps(people, panels=2).axes]
         ['principal axis 2', 'principal axis 4']
     """
+    require(embeddings, Embeddings, "embed(net, images)")
     points, axes = _axes_of(embeddings, most=2 * panels)
     last = min(2 * panels, len(axes)) - 1
     # An odd last dimension is drawn beside the one before it.

@@ -7,17 +7,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from siamlearn.embeddings import Embeddings
-from siamlearn.plots.canvas import INK, new_figure
+from siamlearn.plots.canvas import INK, new_figure, require, short
 from siamlearn.plots.curves import cmc, precision_recall, roc
 from siamlearn.plots.maps import embedding_map
 from siamlearn.plots.thresholds import accuracy, distance_histogram
 from siamlearn.plots.training import training_curves
+from siamlearn.reports import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from siamlearn.reports import Report
 
 __all__ = ["overview"]
 
@@ -42,6 +41,7 @@ def overview(
         >>> [ax.get_title(loc="left").split()[-1] for ax in overview(report).axes]
         ['pairs', 'ROC', 'Accuracy', '(CMC)']
     """
+    require(report, Report, "evaluate(…)")
     panels: list[Callable[..., Axes]] = []
     if log:
         panels.append(partial(training_curves, log))
@@ -57,6 +57,6 @@ def overview(
         title = rf"$\bf{{{'abcdef'[place - 1]}}}$   {ax.get_title()}"
         ax.set_title("")
         ax.set_title(title, loc="left", fontsize=10, color=INK)
-    headline = f"{report.name}: {report.pictures:,} pictures of {report.people:,} people"
+    headline = f"{short(report.name, 60)}: {report.pictures:,} pictures of {report.people:,} people"
     figure.suptitle(headline, fontsize=11, color=INK)
     return figure

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from siamlearn.data.image_set import ImageSet
-from siamlearn.plots.canvas import INK, RIGHT, WRONG, canvas, new_figure
+from siamlearn.plots.canvas import INK, RIGHT, WRONG, canvas, new_figure, require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +36,7 @@ def faces(
         >>> [name.get_text() for name in sheet.get_yticklabels()]
         ['s1', 's2']
     """
+    require(images, ImageSet, "from_folder(…)")
     labels = torch.unique(images.labels)[:people]
     rows = [(images.labels == label).nonzero().flatten()[:pictures] for label in labels]
     channels, height, width = images.shape
@@ -82,6 +83,8 @@ def matches(
         >>> [ax.get_title() for ax in matches(people.subset([1]), [match], people).axes]
         ['who is this?\\ns1/2', '✓ s1\\n0.10 ≤ 0.40', 'next: s2\\n0.90']
     """
+    require(probes, ImageSet, "from_folder(…)")
+    require(enrolled, ImageSet, "from_folder(…)")
     if len(found) != len(probes):
         msg = (
             f"each probe must have one answer, got {len(found)} for {len(probes)} probes; "

@@ -12,12 +12,14 @@ from siamlearn.plots.canvas import (
     GENUINE,
     IMPOSTOR,
     INK,
+    NAME,
     POINTS,
     between,
     canvas,
     dressed,
     legend,
     require,
+    short,
     thinned,
 )
 from siamlearn.reports import Report
@@ -145,7 +147,7 @@ def accuracy(report: Report, *, ax: Axes | None = None) -> Axes:
 
 def _thresholds(ax: Axes, report: Report) -> None:
     """A line at the threshold of each operating point, with its mark on top."""
-    named = [(seen.point.name, seen.point.threshold) for seen in report.points]
+    named = [(short(seen.point.name, NAME), seen.point.threshold) for seen in report.points]
     if not named:
         named = [(f"equal error rate {between(report.eer)}", report.eer_threshold)]
     for number, (name, threshold) in enumerate(named):
