@@ -268,3 +268,12 @@ def test_no_word_of_the_chart_is_cut_off_and_rare_errors_can_be_stretched(opened
         assert cut == []
         heights.append(float(tab.locator("#fmr-dot").get_attribute("cy")))
     assert heights[1] < heights[0]  # a small rate stands higher on a stretched axis
+
+
+def test_a_pair_on_a_telephone_has_no_empty_bars_around_its_pictures(opened, page):
+    tab = opened(page, width=390)
+    tab.locator("button:has(img)").first.click()
+    shape = tab.locator("dialog img").first.evaluate(
+        "(e) => [e.clientWidth / e.clientHeight, e.naturalWidth / e.naturalHeight]"
+    )
+    assert shape[0] == pytest.approx(shape[1], rel=0.02)

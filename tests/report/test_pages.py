@@ -271,3 +271,18 @@ def test_without_jinja_it_says_what_to_install(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "siamlearn\[report\]"'):
         rendering.write_page("report.html.j2", tmp_path / "page.html")
+
+
+def test_thresholds_that_the_verdict_leaves_out_are_counted(run):
+    many = replace(run, points=5 * run.points)
+    assert sum("strangers are let in" in line for line in said(many).lines) == 3
+    assert said(many).lines[-1] == "What 2 more give is shown beside the slider."
+    assert said(replace(run, points=3 * run.points)).lines[-1].endswith("turned away.")
+
+
+def test_how_two_runs_were_made_is_told_of_both_where_it_differs(run, other_run, tmp_path):
+    path = sl.report.comparison(run, other_run, tmp_path / "two.html", figures=())
+    one, other = (each.embeddings.vectors.shape[1] for each in (run, other_run))
+    text, _ = written(path)
+    assert f"{one:,} dimensions (net &lt;b&gt;one&lt;/b&gt;); {other:,} dimensions (other)" in text
+    assert text.count(run.protocol.digest) == 1

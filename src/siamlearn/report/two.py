@@ -84,8 +84,19 @@ def comparison(
         flips=found,
         data={**data, "counts": {"all": sum(counts.values()), **counts}},
         figures=pictures(replace(one, baselines=(other,)), figures),
-        made=made_with(when, provenance(one)),
+        made=made_with(when, _made(one, other)),
     )
+
+
+def _made(one: Report, other: Report) -> dict[str, str]:
+    """How the numbers of both came about; where they differ, with whose it is."""
+    first, second = provenance(one), provenance(other)
+    return {
+        what: told
+        if told == second[what]
+        else f"{told} ({one.name}); {second[what]} ({other.name})"
+        for what, told in first.items()
+    }
 
 
 def _named_apart(one: Report, other: Report) -> tuple[Report, Report]:

@@ -46,6 +46,8 @@ def said(report: Report, audit: Audit | None = None) -> Said:
     """
     headline, line, tone = _beside_baselines(report)
     points = [_at(each) for each in report.points[:POINTS]]
+    if len(report.points) > POINTS:
+        points.append(f"What {len(report.points) - POINTS} more give is shown beside the slider.")
     if not points:
         points = ["No threshold was chosen on other people: those named below flatter."]
     if report.trained_on:
