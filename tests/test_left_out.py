@@ -174,3 +174,35 @@ def test_pictures_that_are_all_but_alike_pass_as_often_as_pictures_that_are_alik
         for gallery in (1, 50, 200):
             assert other.fpir(gallery) == pytest.approx(one.fpir(gallery), rel=1e-4)
             assert other.fpir(gallery).low == pytest.approx(one.fpir(gallery).low, rel=1e-4)
+
+
+def in_pairs(*positions):
+    people = tuple(f"p{i}" for i in range(len(positions) // 2))
+    labels = torch.arange(len(positions)) // 2
+    names = tuple(map(str, range(len(positions))))
+    return pairs_of(Embeddings(torch.tensor(positions)[:, None], labels, people, names))
+
+
+def precision_of(pairs, threshold):
+    right = (pairs.genuine <= threshold).double().mean()
+    wrong = (pairs.impostor <= threshold).double().mean()
+    return (right / (right + wrong)).item()
+
+
+def test_a_threshold_made_stricter_still_keeps_a_precision():
+    # Up to 12.5 the precision is 0.6; up to 7.9, which those who are left out would keep, 0.57.
+    pairs, wanted = in_pairs(23.0, 11.0, 30.0, 12.0, 27.0, 24.0, 4.0, 7.0), aim(precision=0.6)
+
+    assert precision_of(pairs, 7.9) < 0.6
+    for strict in (False, True):
+        assert precision_of(pairs, chosen_without(pairs, wanted, stricter=strict).threshold) >= 0.6
+    assert chosen_without(pairs, wanted, stricter=True).threshold == 6.5
+
+
+def test_a_precision_that_nobody_left_out_would_keep_is_refused():
+    # The nearest pair of all is one of two persons.
+    pairs, wanted = in_pairs(15.0, 6.0, 23.0, 25.0, 1.0, 29.0, 21.0, 0.0), aim(precision=0.6)
+
+    assert precision_of(pairs, chosen_without(pairs, wanted, stricter=False).threshold) >= 0.6
+    with pytest.raises(ValueError, match=r"left out of the 4 .* no genuine pair would pass; use"):
+        chosen_without(pairs, wanted, stricter=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil, expm1, log1p
+from math import ceil, expm1, inf, log1p
 from typing import final
 
 from torch import Tensor
@@ -34,6 +34,7 @@ class Aim:
         genuine: whether genuine pairs are needed.
         people: whether a false match is one of a picture with a person, all of their pictures,
             and not one of two pictures.
+        within: the same up to a limit, where a stricter threshold need not keep what is asked.
 
     Example:
         >>> aim(fmr=0.01).name, aim(eer=True).rate
@@ -47,6 +48,7 @@ class Aim:
     rate: bool = True
     genuine: bool = True
     people: bool = False
+    within: Callable[[Accepted, float], Tensor] | None = None
 
 
 def aim(
@@ -119,8 +121,8 @@ def _of_fpir(fpir: float, gallery: int) -> Aim:
     People are taken to be independent: 1 - FPIR = (1 - rate)^gallery. A probe that resembles
     several of them raises one alarm and not several, so the rate comes out no higher than asked.
     """
-    if gallery < 1:
-        msg = f"a gallery has at least one person, got gallery={gallery}"
+    if not isinstance(gallery, int) or gallery < 1:
+        msg = f"gallery= is a number of people, at least one, got gallery={gallery}"
         raise ValueError(msg)
     rate = -expm1(log1p(-fpir) / gallery)
 
@@ -141,8 +143,8 @@ def _of_fpir(fpir: float, gallery: int) -> Aim:
 
 
 def _of_precision(precision: float, prior: float) -> Aim:
-    def threshold(seen: Accepted) -> Tensor:
-        return seen.at_prior(prior).threshold_at_precision(precision)
+    def threshold(seen: Accepted, limit: float = inf) -> Tensor:
+        return seen.at_prior(prior).threshold_at_precision(precision, limit=limit)
 
     def check(seen: Accepted) -> None:
         found = threshold(seen)
@@ -158,7 +160,8 @@ def _of_precision(precision: float, prior: float) -> Aim:
             )
             raise ValueError(msg)
 
-    return Aim(f"precision {100 * precision:.3g} % at prior {prior:g}", threshold, check)
+    name = f"precision {100 * precision:.3g} % at prior {prior:g}"
+    return Aim(name, threshold, check, within=threshold)
 
 
 def _of_f_beta(beta: float, prior: float) -> Aim:
@@ -174,6 +177,9 @@ def _of_f_beta(beta: float, prior: float) -> Aim:
 
 def _share(name: str, value: float | None, usual: float | None = None) -> float:
     value = usual if value is None else value
+    if isinstance(value, str):
+        msg = f"{name} must be a number, got {value!r}; 1 % is 0.01"
+        raise TypeError(msg)
     if value is None or not 0 < value < 1:
         examples = {
             "fmr": "0.01 accepts 1 impostor in 100",

@@ -205,13 +205,37 @@ def chosen_without(pairs: Pairs, aim: Aim, *, stricter: bool) -> Rule:
     if lowest < 0:
         far, near = pairs.impostor[known] - by[known], pairs.genuine - own
         change = min(0.0, chosen(near[own.isfinite()], far))
-        return Rule(threshold + change, judges + change, group)
+        strict = kept(pairs, aim, threshold + change)
+        return Rule(strict, judges + (strict - threshold), group)
     if threshold <= 0:  # Constant scores have no threshold, and then there is nothing to shrink.
         return rule
     tiny = torch.finfo(by.dtype).tiny
     far, near = pairs.impostor[known] / by[known].clamp(min=tiny), pairs.genuine / own.clamp(tiny)
     factor = min(1.0, chosen(near[own.isfinite()], far))
-    return Rule(threshold * factor, judges * factor, group)
+    strict = kept(pairs, aim, threshold * factor)
+    return Rule(strict, judges * (strict / threshold), group)
+
+
+def kept(pairs: Pairs, aim: Aim, limit: float) -> float:
+    """The limit, or the largest threshold below it that keeps the aim on all people as well.
+
+    The nearest pairs may be of people who are confused: a smaller share of the few that a stricter
+    threshold accepts may be genuine.
+
+    Raises:
+        ValueError: no threshold that accepts any genuine pair keeps it.
+    """
+    if aim.within is None:
+        return limit
+    threshold = float(aim.within(accepted(pairs.genuine, pairs.impostor), limit))
+    if not bool((pairs.genuine <= threshold).any()):
+        msg = (
+            f"{aim.name} cannot be kept for people who are left out of the {pairs.people} that it "
+            f"is chosen on: no genuine pair would pass; use more identities or a better net, ask "
+            f"for less, or pass cross_validated=False"
+        )
+        raise ValueError(msg)
+    return threshold
 
 
 def rates(pairs: Pairs, rule: Rule) -> dict[str, Any]:

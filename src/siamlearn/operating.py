@@ -124,8 +124,9 @@ class OperatingPoint:
                 With three people or fewer there is no other.
 
         Raises:
-            ValueError: the pairs are too few for such an aim, the net was trained on some of the
-                people, or more than one aim is named.
+            ValueError: the pairs are too few for such an aim, the precision cannot be kept for
+                people who are left out, the net was trained on some of the people, or more than
+                one aim is named.
 
         Example:
             >>> import torch

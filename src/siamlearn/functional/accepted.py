@@ -228,19 +228,24 @@ class Accepted:
         """The threshold of :meth:`fnmr_at`, midway to the next distance that was seen."""
         return self.midway(self._last(self.fmr <= fmr))
 
-    def threshold_at_precision(self, precision: float) -> Float[Tensor, "*b"]:
+    def threshold_at_precision(
+        self, precision: float, *, limit: float = torch.inf
+    ) -> Float[Tensor, "*b"]:
         """The largest threshold at which at least this share of the accepted pairs is genuine.
 
         Below all distances where no threshold reaches it.
+
+        Args:
+            limit: the largest threshold that may be taken.
 
         Example:
             >>> seen = accepted(torch.tensor([0.25, 0.75]), torch.tensor([0.5, 1.0]))
             >>> seen.threshold_at_precision(0.6).item()
             0.875
         """
-        enough = self.precision >= precision
+        enough = (self.precision >= precision) & (self.threshold.double() <= limit)
         places = torch.arange(enough.shape[-1], device=enough.device)
-        return self.midway(torch.where(enough, places, 0).amax(dim=-1))
+        return self.midway(torch.where(enough, places, 0).amax(dim=-1)).clamp(max=limit)
 
     def best(self) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
         """The best balanced accuracy of any threshold, and the strictest such threshold.
