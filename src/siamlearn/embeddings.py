@@ -93,12 +93,6 @@ class Embeddings:
                 f"{int(self.labels.min())} to {int(self.labels.max())}"
             )
             raise ValueError(msg)
-        if self.sessions is not None and len(self.sessions) != len(self):
-            msg = (
-                f"every embedding must have one session, or none has: got {len(self.sessions)} "
-                f"sessions for {len(self)} embeddings"
-            )
-            raise ValueError(msg)
         broken = (~self.vectors.isfinite().all(dim=1)).nonzero().flatten().tolist()
         if broken:
             shown = ", ".join(self.names[i] for i in broken[:5])
@@ -160,6 +154,13 @@ def _require_parts_that_fit(embeddings: Embeddings) -> None:
             f"got {embeddings.distance!r}"
         )
         raise TypeError(msg)
+    sessions = embeddings.sessions
+    if sessions is not None and len(sessions) != len(embeddings):
+        msg = (
+            f"every embedding must have one session, or none has: got {len(sessions)} "
+            f"sessions for {len(embeddings)} embeddings"
+        )
+        raise ValueError(msg)
     if embeddings.images is not None and len(embeddings.images) != len(embeddings):
         msg = (
             f"images must be those that were embedded, in the same order, got "
