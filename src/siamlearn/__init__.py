@@ -21,7 +21,7 @@ from siamlearn.data.transforms import Augment
 from siamlearn.embeddings import Embeddings, embed
 from siamlearn.estimates import Estimate
 from siamlearn.evaluation import differences, evaluate
-from siamlearn.fitting import Run, fit
+from siamlearn.fitting import fit
 from siamlearn.folds import FoldReport, evaluate_folds
 from siamlearn.functional.distances import cosine, euclidean, signal_to_noise, squared_euclidean
 from siamlearn.functional.pairings import (
@@ -86,9 +86,16 @@ from siamlearn.operating import OperatingPoint
 from siamlearn.reports import Difference, Report
 from siamlearn.train.callbacks import Callback, EarlyStopping
 from siamlearn.train.checkpoint import CheckpointError
+from siamlearn.train.comparing import RunComparison, compare_runs
+from siamlearn.train.ending import Ending
 from siamlearn.train.evaluating import Evaluate, Plots
+from siamlearn.train.finding_rate import RangeTest, find_learning_rate
 from siamlearn.train.keeping import Checkpoint
-from siamlearn.train.reporting import LogCSV, LogLines, Progress, Summary, TensorBoard
+from siamlearn.train.limits import TimeLimit
+from siamlearn.train.loading import Run, load_run
+from siamlearn.train.loggers import MLflow, TensorBoard, WeightsAndBiases
+from siamlearn.train.monitoring import LearningRates, PeakMemory, Throughput
+from siamlearn.train.reporting import LogCSV, LogLines, Progress, Summary
 from siamlearn.train.runs import (
     new_run_folder,
     read_config,
@@ -128,6 +135,7 @@ __all__ = [
     "EmbeddingNet",
     "EmbeddingNorm",
     "Embeddings",
+    "Ending",
     "Estimate",
     "Evaluate",
     "FastAPLoss",
@@ -140,10 +148,12 @@ __all__ = [
     "ImageSet",
     "InfoNCELoss",
     "IntraPairVarianceLoss",
+    "LearningRates",
     "LiftedStructureLoss",
     "ListedPairs",
     "LogCSV",
     "LogLines",
+    "MLflow",
     "MagFaceLoss",
     "MarginLoss",
     "Match",
@@ -158,6 +168,7 @@ __all__ = [
     "PairList",
     "PairLoss",
     "PairSampler",
+    "PeakMemory",
     "Plots",
     "Progress",
     "Proxies",
@@ -165,11 +176,13 @@ __all__ = [
     "ProxyNCALoss",
     "RandomNegatives",
     "RandomPositives",
+    "RangeTest",
     "RankedListLoss",
     "RegularFace",
     "Regulariser",
     "Report",
     "Run",
+    "RunComparison",
     "SemiHardTripletLoss",
     "Severity",
     "SigmoidLoss",
@@ -183,11 +196,14 @@ __all__ = [
     "SupConLoss",
     "TensorBoard",
     "ThresholdConsistentLoss",
+    "Throughput",
+    "TimeLimit",
     "Trainer",
     "TripletLoss",
     "TripletSampler",
     "TupletMarginLoss",
     "Verdict",
+    "WeightsAndBiases",
     "ZeroMean",
     "__version__",
     "adjacent_pairs",
@@ -196,6 +212,7 @@ __all__ = [
     "anchor_swap",
     "as_norm",
     "audit",
+    "compare_runs",
     "cosine",
     "differences",
     "embed",
@@ -203,6 +220,7 @@ __all__ = [
     "evaluate",
     "evaluate_folds",
     "find_att_faces",
+    "find_learning_rate",
     "fit",
     "from_arrays",
     "from_csv",
@@ -210,6 +228,7 @@ __all__ = [
     "from_torchvision",
     "functional",
     "inspection",
+    "load_run",
     "new_run_folder",
     "pca",
     "pca_lda",

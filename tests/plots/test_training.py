@@ -1,7 +1,9 @@
+from types import SimpleNamespace
+
 import pytest
 
 from figures import curve
-from siamlearn.plots import training_curves
+from siamlearn.plots import range_test, training_curves
 
 LOG = [
     {"epoch": 1, "loss": 0.9, "val_loss": 1.0},
@@ -31,3 +33,13 @@ def test_a_loss_below_zero_is_not_cut_off():
 def test_a_log_without_a_loss_is_refused(log):
     with pytest.raises(ValueError, match="a curve needs a row with loss or val_loss"):
         training_curves(log)
+
+
+def test_a_range_test_is_two_curves_and_a_line_at_the_suggestion():
+    tried = {"rates": [0.01, 0.1, 1.0], "losses": [1.0, 0.7, 0.9], "smoothed": [1.0, 0.8, 0.8]}
+    ax = range_test(SimpleNamespace(**tried, suggestion=0.1))
+    assert curve(ax, "each step")[1].tolist() == tried["losses"]
+    assert curve(ax, "smoothed")[1].tolist() == tried["smoothed"]
+    assert curve(ax, "suggested, 0.1")[0].tolist() == [0.1, 0.1]
+    assert ax.get_xscale() == "log"
+    assert len(range_test(SimpleNamespace(**tried, suggestion=None)).lines) == 2

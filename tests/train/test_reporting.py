@@ -10,7 +10,7 @@ import torch
 from siamlearn.nn.nets import EmbeddingNet, NetConfig
 from siamlearn.train.callbacks import Callback
 from siamlearn.train.keeping import Checkpoint
-from siamlearn.train.reporting import LogCSV, LogLines, Progress, Summary, TensorBoard
+from siamlearn.train.reporting import LogCSV, LogLines, Progress, Summary
 from siamlearn.train.trainer import Trainer
 
 
@@ -148,17 +148,17 @@ def test_the_log_of_another_run_is_not_overwritten(tiny, tmp_path, log):
     assert (tmp_path / "log").read_text() == "precious"
 
 
-def test_tensorboard_gets_each_value_at_its_step(tiny, tmp_path):
-    trainer = fit(tiny, Extra(), TensorBoard(tmp_path))
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+class Second(Callback):
+    """Make the process believe that it is the second rank."""
 
-    events = EventAccumulator(str(tmp_path)).Reload()
-    assert sorted(events.Tags()["scalars"]) == ["auc", "loss", "lr"]
-    seen = [(event.step, event.value) for event in events.Scalars("loss")]
-    assert seen == [(row["step"], pytest.approx(row["loss"])) for row in trainer.log]
+    def on_fit_start(self, trainer):
+        trainer.rank = 1
 
 
-def test_without_tensorboard_the_pip_command_is_named(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "siamlearn\[tensorboard\]"'):
-        TensorBoard(tmp_path)
+def test_only_the_first_rank_speaks_and_writes(tiny, tmp_path, monkeypatch, capsys):
+    files = LogLines(tmp_path / "metrics.jsonl"), LogCSV(tmp_path / "log.csv")
+    fit(tiny, Second(), Stop(), *files, Summary(3), Progress(every=0))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    fit(tiny, Second(), Progress())
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr() == ("", "")

@@ -12,8 +12,9 @@ from siamlearn.plots.errors import confusions, people_distances, worst_pairs, zo
 from siamlearn.plots.maps import embedding_map, embedding_maps
 from siamlearn.plots.page import overview
 from siamlearn.plots.people import faces, matches
+from siamlearn.plots.runs import training_compared
 from siamlearn.plots.thresholds import accuracy, distance_histogram, error_rates
-from siamlearn.plots.training import training_curves
+from siamlearn.plots.training import range_test, training_curves
 
 __all__ = [
     "accuracy",
@@ -29,9 +30,11 @@ __all__ = [
     "overview",
     "people_distances",
     "precision_recall",
+    "range_test",
     "reliability",
     "roc",
     "save",
+    "training_compared",
     "training_curves",
     "worst_pairs",
     "zoo",

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from siamlearn.plots.canvas import GENUINE, IMPOSTOR, PEOPLE, canvas, dressed, legend, whole
+from siamlearn.plots.canvas import FAINT, GENUINE, IMPOSTOR, PEOPLE, canvas, dressed, legend, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["training_curves"]
+__all__ = ["range_test", "training_curves"]
+
+
+class RatesTried(Protocol):
+    """What a range test found: see :class:`siamlearn.RangeTest`."""
+
+    @property
+    def rates(self) -> Sequence[float]: ...
+    @property
+    def losses(self) -> Sequence[float]: ...
+    @property
+    def smoothed(self) -> Sequence[float]: ...
+    @property
+    def suggestion(self) -> float | None: ...
 
 
 def training_curves(
@@ -65,3 +78,26 @@ def training_curves(
         ax.set_ylim(bottom=0)
     legend(ax, "upper right")
     return dressed(ax, "Training", "epoch", "loss" if "loss" in values else "value")
+
+
+def range_test(found: RatesTried, *, ax: Axes | None = None) -> Axes:
+    """The loss at each learning rate that was tried, and the one that is suggested.
+
+    Args:
+        found: what :func:`siamlearn.find_learning_rate` gave.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> curve = dict(rates=[0.01, 0.1, 1.0], losses=[1.0, 0.7, 0.9], smoothed=[1.0, 0.8, 0.8])
+        >>> range_test(SimpleNamespace(**curve, suggestion=0.1)).get_xscale()
+        'log'
+    """
+    ax = canvas(ax)
+    ax.plot(found.rates, found.losses, lw=1, color=FAINT, label="each step")
+    ax.plot(found.rates, found.smoothed, lw=1.5, color=GENUINE, label="smoothed")
+    if found.suggestion is not None:
+        label = f"suggested, {found.suggestion:.2g}"
+        ax.axvline(found.suggestion, ls="--", lw=1, color=IMPOSTOR, label=label)
+    ax.set_xscale("log")
+    legend(ax, "upper left")
+    return dressed(ax, "Which learning rate", "learning rate", "loss after the step")

@@ -1,4 +1,7 @@
-"""Callbacks that tell people and files how training goes; none of them changes it."""
+"""Callbacks that tell people and files how training goes; none of them changes it.
+
+Of several ranks only the first one speaks and writes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from siamlearn.train.writing import replace
 if TYPE_CHECKING:
     from siamlearn.train.trainer import Trainer
 
-__all__ = ["LogCSV", "LogLines", "Progress", "Summary", "TensorBoard"]
+__all__ = ["LogCSV", "LogLines", "Progress", "Summary"]
 
 Write = Callable[[str], object]
 
@@ -45,7 +48,7 @@ class Progress(Callback):
     def on_fit_start(self, trainer: Trainer) -> None:
         self._since = time.monotonic()
         self._begun = (self._since, trainer.step)
-        if self.write is None and sys.stderr.isatty():
+        if trainer.first and self.write is None and sys.stderr.isatty():
             from tqdm import tqdm
 
             total = None if trainer.steps is None else trainer.steps * trainer.epochs
@@ -59,7 +62,8 @@ class Progress(Callback):
     def on_epoch_end(self, trainer: Trainer) -> None:
         now = time.monotonic()
         ends = trainer.epoch == trainer.epochs or trainer.stopped is not None
-        if self._bar is None and (ends or now - self._since >= self.every):
+        due = ends or now - self._since >= self.every
+        if trainer.first and self._bar is None and due:
             self._since = now
             begun, step = self._begun
             pace = (trainer.step - step) / max(now - begun, 1e-9)
@@ -69,7 +73,7 @@ class Progress(Callback):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-        if trainer.stopped is not None:
+        if trainer.first and trainer.stopped is not None:
             self._line(f"stopped after step {trainer.step}: {trainer.stopped}")
 
     def _line(self, text: str) -> None:
@@ -114,6 +118,8 @@ class Summary(Callback):
         self.verbose, self.write = verbose, write
 
     def on_fit_start(self, trainer: Trainer) -> None:
+        if not trainer.first:
+            return
         parts = [str(trainer.net), str(trainer.optimizer), _parameter_table(trainer)]
         for part in parts[: self.verbose]:
             (self.write or sys.stdout.write)(f"{part}\n")
@@ -152,11 +158,15 @@ class LogLines(Callback):
         self.path = Path(path)
 
     def on_fit_start(self, trainer: Trainer) -> None:
+        if not trainer.first:
+            return
         _refuse_to_overwrite(self.path, trainer)
         # The checkpoint has the whole log: rows that were written after it are made again.
         replace(self.path, "".join(map(_line, trainer.log)))
 
     def on_epoch_end(self, trainer: Trainer) -> None:
+        if not trainer.first:
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(_line(trainer.log[-1]))
 
@@ -180,9 +190,12 @@ class LogCSV(Callback):
         self.path = Path(path)
 
     def on_fit_start(self, trainer: Trainer) -> None:
-        _refuse_to_overwrite(self.path, trainer)
+        if trainer.first:
+            _refuse_to_overwrite(self.path, trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
+        if not trainer.first:
+            return
         # Written anew each time: a later row may have a column that the first ones lack.
         text = io.StringIO()
         columns = list(dict.fromkeys(name for row in trainer.log for name in row))
@@ -190,45 +203,6 @@ class LogCSV(Callback):
         table.writeheader()
         table.writerows(trainer.log)
         replace(self.path, text.getvalue())
-
-
-@final
-class TensorBoard(Callback):
-    """Write each epoch's row for TensorBoard.
-
-    Args:
-        folder: where its event files go.
-
-    Raises:
-        ModuleNotFoundError: when tensorboard is not installed, with the pip command to run.
-
-    Example:
-        >>> TensorBoard("runs/tensorboard").folder.name
-        'tensorboard'
-    """
-
-    def __init__(self, folder: str | Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ModuleNotFoundError as missing:
-            msg = 'TensorBoard is not installed; run: pip install "siamlearn[tensorboard]"'
-            raise ModuleNotFoundError(msg, name=missing.name) from missing
-        self.folder = Path(folder)
-        self._make = SummaryWriter
-        self._writer: Any = None
-
-    def on_fit_start(self, trainer: Trainer) -> None:
-        self._writer = self._make(str(self.folder), purge_step=trainer.step + 1)
-
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        for name, value in trainer.log[-1].items():
-            if name not in ("epoch", "step"):
-                self._writer.add_scalar(name, value, global_step=trainer.step)
-        self._writer.flush()
-
-    def on_fit_end(self, trainer: Trainer) -> None:
-        if self._writer is not None:
-            self._writer.close()
 
 
 def _line(row: dict[str, float]) -> str:
