@@ -203,3 +203,9 @@ def test_a_list_in_the_form_of_lfw_judges_the_att_faces(att_faces_root, tmp_path
     assert len(report.accuracies) == 4
     assert report.notes == ()
     assert 0.7 < report.accuracy <= 1
+
+
+def test_the_path_of_a_list_is_no_list():
+    embeddings = Embeddings(torch.eye(2), torch.tensor([0, 1]), ("a", "b"), ("1", "2"))
+    with pytest.raises(TypeError, match=r"PairList, as read_pairs\(.*\) returns it, got str"):
+        evaluate_folds(embeddings, "pairs.txt")

@@ -399,7 +399,7 @@ def test_intervals_are_saved_with_the_rates(tmp_path):
         ({"fmr": 0.1, "eer": True}, "chosen for one of fmr, .*, got fmr and eer; fit two points"),
         ({"fpir": 0.1}, "pass both fpir= and gallery=, or neither"),
         ({"gallery": 10}, "got fmr with gallery=10"),
-        ({"fpir": 0.1, "gallery": 0}, "a gallery has at least one person, got gallery=0"),
+        ({"fpir": 0.1, "gallery": 0}, r"a number of people, at least one, got gallery=0"),
         ({"fpir": 2, "gallery": 5}, "fpir must be above 0 and below 1, got 2; 0.01 takes 1"),
         ({"fmr": 0.1, "prior": 0.5}, "prior= belongs to precision= or f_beta=, got it with fmr"),
         ({"precision": 0.9, "prior": 0}, "prior must be above 0 and below 1, got 0; 0.001"),
@@ -443,3 +443,15 @@ def test_a_number_of_numpy_passes_where_a_tensor_of_it_does():
     assert not point.accepts(torch.tensor(0.1))
     assert not point.accepts(torch.tensor([0.1]).numpy()[0])
     assert point.accepts(torch.tensor([0.1], dtype=torch.float64).numpy()[0])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error", "message"),
+    [
+        ({"fmr": "1 %"}, TypeError, "fmr must be a number, got '1 %'; 1 % is 0.01"),
+        ({"fpir": 0.1, "gallery": "staff"}, ValueError, "gallery= is a number of p"),
+    ],
+)
+def test_what_is_no_number_is_refused_in_words(wanted, error, message):
+    with pytest.raises(error, match=message):
+        OperatingPoint.fit(people(8), **wanted)

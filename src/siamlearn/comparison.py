@@ -22,7 +22,7 @@ from siamlearn.data.protocols import compared
 from siamlearn.embeddings import Embeddings
 from siamlearn.functional.prepared import prepared
 
-__all__ = ["BLOCK", "Comparison", "Protocol", "Strip", "compare", "people_of", "strips"]
+__all__ = ["BLOCK", "Comparison", "Protocol", "Strip", "called", "compare", "people_of", "strips"]
 
 # Distances that a strip may hold at once: 8 MiB of float32.
 BLOCK = 2**21
@@ -246,13 +246,24 @@ def people_of(
     return who, reference_who, names
 
 
+def called(distance: object) -> str:
+    """The name of a distance, for a message.
+
+    Example:
+        >>> from siamlearn.functional.distances import cosine
+        >>> called(cosine)
+        'cosine'
+    """
+    return str(getattr(distance, "__name__", distance))
+
+
 def check_comparable(probes: Embeddings, references: Embeddings) -> None:
     lengths = probes.vectors.shape[1], references.vectors.shape[1]
     if lengths[0] != lengths[1] or probes.distance is not references.distance:
         msg = (
             f"probes and gallery must be embedded by one net and compared by one distance: got "
             f"embeddings of length {lengths[0]} and {lengths[1]}, distances "
-            f"{probes.distance} and {references.distance}"
+            f"{called(probes.distance)} and {called(references.distance)}"
         )
         raise ValueError(msg)
     if (probes.sessions is None) != (references.sessions is None):

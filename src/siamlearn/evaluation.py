@@ -11,7 +11,7 @@ from torch import Tensor
 
 from siamlearn.auditing import audit as audited
 from siamlearn.baselines import pca, pca_lda, pixels, untrained
-from siamlearn.comparison import Protocol, people_of
+from siamlearn.comparison import Protocol, called, people_of
 from siamlearn.data.images import ImageSet
 from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
@@ -103,6 +103,7 @@ def evaluate(
         check_point(each, embeddings, gallery)
     for what, shares in (("fmrs", fmrs), ("fpirs", fpirs)):
         require_shares(what, shares)
+    require_draws(resamples)
     asked = Asked(points, tuple(fmrs), tuple(fpirs), resamples, level, seed, progress)
     compared = Protocol.of(embeddings, gallery, protocol)
     report = measure(embeddings, gallery, asked, protocol=compared, name=name)
@@ -132,6 +133,7 @@ def differences(one: Report, other: Report, *, seed: int = 0) -> tuple[Differenc
     and so do a lower EER and FNMR.
 
     Raises:
+        TypeError: one of them is no report.
         ValueError: the two did not compare the same pictures of the same people.
 
     Example:
@@ -141,12 +143,7 @@ def differences(one: Report, other: Report, *, seed: int = 0) -> tuple[Differenc
         >>> [difference.what for difference in differences(one, other)]
         ['AUC', 'EER', 'FNMR at FMR 10 %', 'rank-1']
     """
-    if one.protocol.digest != other.protocol.digest:
-        msg = (
-            f"two systems are compared on the same pictures of the same people: {one.name} was "
-            f"measured on {one.protocol}, {other.name} on {other.protocol}; evaluate both on one"
-        )
-        raise ValueError(msg)
+    require_of_one_protocol(one, other)
     weights = draws(one.cells.units, max(RESAMPLES, one.resamples), seed)
     trials = trials_of(one.embeddings, one.gallery, one.found)
     # What needs genuine pairs is known as well as those people are who have them.
@@ -177,6 +174,21 @@ def differences(one: Report, other: Report, *, seed: int = 0) -> tuple[Differenc
         units = max(2, int((unit.bincount() > 0).sum()))
         found.append(told(names, *ranks, units=units, trials=trials.genuine))
     return tuple(found)
+
+
+def require_of_one_protocol(one: Report, other: Report) -> None:
+    for each in (one, other):
+        if not isinstance(each, Report):
+            msg = (
+                f"two Reports are compared, as evaluate(…) returns them, got {type(each).__name__}"
+            )
+            raise TypeError(msg)
+    if one.protocol.digest != other.protocol.digest:
+        msg = (
+            f"two systems are compared on the same pictures of the same people: {one.name} was "
+            f"measured on {one.protocol}, {other.name} on {other.protocol}; evaluate both on one"
+        )
+        raise ValueError(msg)
 
 
 def told(
@@ -231,6 +243,14 @@ def require_pictures(what: str, embeddings: Embeddings) -> None:
         raise ValueError(msg)
 
 
+def require_draws(resamples: int) -> None:
+    if resamples < 0 or resamples == 1:
+        msg = (
+            f"resamples must be 0, for no intervals, or two or more, got {resamples}; 1000 will do"
+        )
+        raise ValueError(msg)
+
+
 def require_shares(what: str, shares: Sequence[float]) -> None:
     for share in shares:
         if not 0 < share < 1:
@@ -251,9 +271,9 @@ def check_point(point: OperatingPoint, embeddings: Embeddings, gallery: Embeddin
         raise ValueError(msg)
     if point.distance is not embeddings.distance:
         msg = (
-            f"a threshold holds for the distance that it was chosen with, {point.distance}, "
-            f"got embeddings compared by {embeddings.distance}; fit the point on embeddings "
-            f"with that distance"
+            f"a threshold holds for the distance that it was chosen with, "
+            f"{called(point.distance)}, got embeddings compared by "
+            f"{called(embeddings.distance)}; fit the point on embeddings with that distance"
         )
         raise ValueError(msg)
 

@@ -192,6 +192,12 @@ def evaluate_folds(
 
 
 def _distances(embeddings: Embeddings, pairs: PairList) -> Float[Tensor, " p"]:
+    if not isinstance(pairs, PairList):
+        msg = (
+            f"the folds are those of a PairList, as read_pairs(file, images) returns it, got "
+            f"{type(pairs).__name__}"
+        )
+        raise TypeError(msg)
     if embeddings.names != pairs.names:
         msg = (
             f"a list must have been read for the pictures that are embedded, but {pairs} was read "

@@ -113,7 +113,7 @@ def measure(
     if asked.resamples:
         weights = draws(units, asked.resamples, asked.seed)
     trials = trials_of(probes, gallery, found)
-    answered = max(2, int((unit[who][found.answerable].bincount() > 0).sum()))
+    answered = effective(unit[who][found.answerable].bincount())
     people = People(unit[who], references, rivals, weights, trials, answered, asked.level)
     cells = counted(probes, gallery, seen, people, asked)
     paired = replace(people, mated=effective(cells.genuine[:, -1]))
@@ -191,6 +191,8 @@ def compared(
             f"compare, got {right} genuine and {wrong} impostor pairs from "
             f"{probes}{'' if gallery is None else f' and a gallery of {gallery}'}"
         )
+        if probes.sessions is not None:
+            msg += "; two pictures of one person from one session are not compared"
         raise ValueError(msg)
     return counter.accepted(), found, torch.cat(rivals)
 
