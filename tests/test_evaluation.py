@@ -202,9 +202,7 @@ def test_people_who_are_only_known_by_name_may_have_been_seen():
 def test_a_point_of_another_distance_is_refused():
     point = OperatingPoint.fit(replace(scattered(prefix="other"), distance=cosine), fmr=0.1)
 
-    with pytest.raises(
-        ValueError, match="chosen with, cosine, got embeddings compared by euclidean;"
-    ):
+    with pytest.raises(ValueError, match="a threshold holds for the distance"):
         evaluate(scattered(), point)
 
 
@@ -304,6 +302,46 @@ def test_a_difference_that_may_be_chance_is_called_so():
     assert not told.clear
     assert told.p > 0.9
     assert report.name in {"one", "other"}
+
+
+def test_many_probes_of_one_person_are_told_of_that_person_alone():
+    # By chance half of the probes find their person; 60 probes are of one person, 30 of 15 others.
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.cat([torch.zeros(60), torch.arange(1, 16).repeat(2)]).long()
+    people = tuple(f"s{i}" for i in range(16))
+    centres = torch.randn(16, 4, generator=generator)
+    seen = centres[labels] + torch.randn(90, 4, generator=generator)
+    probes = Embeddings(seen, labels, people, tuple(f"{i}.png" for i in range(90)))
+    enrolled = Embeddings(centres, torch.arange(16), people, tuple(f"g{i}" for i in range(16)))
+    rare = torch.cat([torch.arange(2), torch.arange(60, 90)])
+    few = Embeddings(seen[rare], labels[rare], people, tuple(f"{i}.png" for i in rare))
+
+    many, equal = (
+        evaluate(each, gallery=enrolled, baselines=False, audit=False) for each in (probes, few)
+    )
+
+    for name in ("mean_average_precision", "r_precision", "reciprocal_rank"):
+        wide, narrow = getattr(many, name), getattr(equal, name)
+        assert wide.high - wide.low > narrow.high - narrow.low
+
+
+def test_differences_have_the_level_and_the_draws_that_were_asked_for():
+    faces = pictures(6, 4)
+    shown = replace(scattered(6, 4), names=faces.names, labels=faces.labels, images=faces)
+    usual, narrow, again = (
+        evaluate(shown, audit=False, fpirs=(), **asked)
+        for asked in ({}, {"level": 0.5}, {"seed": 1})
+    )
+
+    for wide, other, drawn in zip(
+        usual.differences, narrow.differences, again.differences, strict=True
+    ):
+        assert (wide.value.level, other.value.level) == (0.95, 0.5)
+        assert other.value.high - other.value.low < wide.value.high - wide.value.low
+        assert other.p == wide.p
+        assert drawn.value == wide.value
+    lows = [[d.value.low for d in each.differences] for each in (usual, again)]
+    assert lows[0] != lows[1]
 
 
 def test_systems_that_were_measured_on_other_pictures_are_not_compared():
@@ -491,25 +529,3 @@ def test_of_two_people_no_number_is_known_to_the_point():
     assert (report.d_prime.low, report.d_prime.high) == (-torch.inf, torch.inf)
     apart = evaluate(on_a_line([0, 0, 5, 5], [0, 0, 1, 1]), baselines=False, audit=False)
     assert apart.d_prime.low < apart.d_prime == torch.inf
-
-
-@pytest.mark.parametrize("resamples", [-3, 1])
-def test_a_number_of_draws_that_gives_no_spread_is_refused(resamples):
-    line = on_a_line([0.0, 1.0, 4.0, 7.0], [0, 0, 1, 1])
-    with pytest.raises(ValueError, match=f"resamples must be 0, .* got {resamples}"):
-        evaluate(line, resamples=resamples)
-
-
-def test_only_reports_are_compared():
-    line = on_a_line([0.0, 1.0, 4.0, 7.0], [0, 0, 1, 1])
-    report = evaluate(line, resamples=0)
-    with pytest.raises(TypeError, match=r"two Reports .* evaluate\(…\) .*, got Embeddings"):
-        differences(report, line)
-
-
-def test_sessions_that_leave_no_genuine_pair_are_named_as_the_reason():
-    line = on_a_line([0.0, 1.0, 4.0, 7.0], [0, 0, 1, 1])
-    with pytest.raises(ValueError, match=r"0 genuine .* one session are not compared"):
-        evaluate(replace(line, sessions=("monday",) * 4))
-    with pytest.raises(ValueError, match=r"of 1 people, 1 dimensions\)$"):
-        evaluate(line.subset([0, 1]))

@@ -121,7 +121,9 @@ def evaluate(
         measure(probes, references, replace(asked, points=()), protocol=compared, name=label)
         for label, probes, references in rows
     )
-    against = tuple(d for other in others for d in differences(report, other)) if resamples else ()
+    against: tuple[Difference, ...] = ()
+    if resamples:
+        against = tuple(d for other in others for d in differences(report, other, seed=seed))
     return replace(report, baselines=others, differences=against)
 
 
@@ -130,7 +132,12 @@ def differences(one: Report, other: Report, *, seed: int = 0) -> tuple[Differenc
 
     AUC, EER, FNMR at each FMR and rank-1 are compared. The same people are drawn anew for both,
     so that what is hard for both cancels out. A higher AUC and rank-1 speak for the first system,
-    and so do a lower EER and FNMR.
+    and so do a lower EER and FNMR. The intervals are of the level of the first report.
+
+    Args:
+        one: of the first system.
+        other: of the second, on the same pictures.
+        seed: of these draws.
 
     Raises:
         TypeError: one of them is no report.
@@ -163,6 +170,7 @@ def differences(one: Report, other: Report, *, seed: int = 0) -> tuple[Differenc
             *((float(statistic(each.accepted)), statistic(drawn)) for each, drawn in systems),
             units=units,
             trials=most,
+            level=one.auc.level,
         )
         for what, (most, statistic) in statistics.items()
     ]
@@ -171,8 +179,9 @@ def differences(one: Report, other: Report, *, seed: int = 0) -> tuple[Differenc
         names = one.name, other.name, "rank-1"
         who, _, people = people_of(one.embeddings, one.gallery)
         unit = groups(len(people))[who][one.found.answerable]
-        units = max(2, int((unit.bincount() > 0).sum()))
-        found.append(told(names, *ranks, units=units, trials=trials.genuine))
+        units = effective(unit.bincount())
+        most, level = trials.genuine, one.auc.level
+        found.append(told(names, *ranks, units=units, trials=most, level=level))
     return tuple(found)
 
 
@@ -198,10 +207,11 @@ def told(
     *,
     units: float,
     trials: float,
+    level: float,
 ) -> Difference:
     """The difference of two numbers, each with its resamples."""
     (value, drawn), (other, other_drawn) = first, second
-    seen = difference(value, other, drawn, other_drawn, units=units, trials=trials)
+    seen = difference(value, other, drawn, other_drawn, units=units, trials=trials, level=level)
     return Difference(*names, Estimate(seen.value, seen.low, seen.high, seen.level), seen.p)
 
 
