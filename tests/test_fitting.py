@@ -1,6 +1,5 @@
 import json
 import math
-import warnings
 
 import pytest
 import torch
@@ -155,9 +154,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_net(tmp_path, epochs):
     with pytest.raises(ZeroDivisionError):
         quick(few, epochs=14, folder=tmp_path / "runs", callbacks=[CutOff(epochs)])
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that there is no checkpoint yet
-        run = quick(few, epochs=14, resume=tmp_path / "runs")
+    run = quick(few, epochs=14, resume=tmp_path / "runs")
 
     assert torch.equal(weights(run.net), weights(whole.net))
     assert run.net.trained_on == whole.net.trained_on == known(few.people)
@@ -171,13 +168,16 @@ def test_resume_wants_the_folder_of_a_run(tmp_path):
         quick(resume=tmp_path / "nothing")
 
 
-def test_a_run_says_in_a_line_how_it_ended():
+def test_a_run_says_how_it_ended():
     class Enough(sl.Callback):
         def on_epoch_end(self, trainer):
             trainer.stop("enough")
 
-    assert repr(quick(epochs=1)) == "Run(1 epochs, 2 steps, done)"
-    assert quick(epochs=3, callbacks=[Enough()]).stopped == "enough"
+    enough = quick(epochs=3, callbacks=[Enough()])
+
+    assert repr(quick(epochs=1)).startswith("Run(1 epochs, 2 steps, done)\n  epoch 1: loss ")
+    assert repr(enough).startswith("Run(1 of 3 epochs, 2 steps, stopped: enough)\n")
+    assert enough.stopped == "enough"
 
 
 def test_validation_shows_no_picture_twice_in_a_batch():

@@ -18,17 +18,21 @@ from siamlearn.data.image_set import ImageSet
 from siamlearn.data.randomness import address
 from siamlearn.data.samplers import BalancedSampler
 from siamlearn.data.transforms import Augment
+from siamlearn.nn import ranks
 from siamlearn.nn.losses import Summand, SupConLoss
 from siamlearn.nn.nets import EmbeddingNet, NetConfig, shrunk
 from siamlearn.nn.whitening import several, told_apart
 from siamlearn.train.callbacks import Callback
-from siamlearn.train.checkpoint import latest
+from siamlearn.train.describing import written
+from siamlearn.train.ending import Ending, is_done
 from siamlearn.train.keeping import Checkpoint
+from siamlearn.train.loading import Run
 from siamlearn.train.reporting import LogLines, Progress
-from siamlearn.train.runs import new_run_folder, split_section, write_config
+from siamlearn.train.restarting import advice, going_on, run_folder, say
+from siamlearn.train.runs import split_section
 from siamlearn.train.trainer import Trainer
 
-__all__ = ["Run", "fit"]
+__all__ = ["fit"]
 
 STEPS, EPOCHS = 300, 8  # at least so many of each
 AVERAGE = 0.99  # share of itself that the average of the weights keeps each step
@@ -36,43 +40,6 @@ WARM_UP = 0.1  # share of the steps in which the learning rate rises
 WHITENED = 28  # pixels of the longer side of the whitened copy, about
 SIDE = 60  # pixels of the longer side that a net looks at, about
 MIRRORED = 0.7  # share of what pixels tell about people that a mirror may leave over
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A training that has ended.
-
-    Args:
-        net: the trained net, ready to embed.
-        trainer: what trained it, with the ``log`` of all epochs.
-        folder: where config, log, checkpoints and weights are, if anywhere.
-
-    Example:
-        >>> from siamlearn.data.drawn import DrawnFaces
-        >>> run = fit(DrawnFaces(3, 3, size=(12, 10)), epochs=2, callbacks=())
-        >>> [row["epoch"] for row in run.log]
-        [1, 2]
-    """
-
-    net: EmbeddingNet
-    trainer: Trainer
-    folder: Path | None = None
-
-    @property
-    def log(self) -> list[dict[str, float]]:
-        """One row an epoch: epoch, step, loss, learning rate, and what callbacks added."""
-        return self.trainer.log
-
-    @property
-    def stopped(self) -> str | None:
-        """Why training ended before its last epoch; None where it did not."""
-        return self.trainer.stopped
-
-    def __repr__(self) -> str:
-        ended = f"stopped: {self.stopped}" if self.stopped else "done"
-        where = "" if self.folder is None else f", folder={str(self.folder)!r}"
-        return f"Run({self.trainer.epoch} epochs, {self.trainer.step} steps, {ended}{where})"
 
 
 def fit(
@@ -94,7 +61,7 @@ def fit(
     precision: str | None = None,
     weights: str | Path | None = None,
     folder: str | Path | None = None,
-    resume: str | Path | None = None,
+    resume: bool | str | Path | None = None,
     config: dict[str, Any] | None = None,
     callbacks: Sequence[Callback] | None = None,
 ) -> Run:
@@ -125,15 +92,18 @@ def fit(
         precision: "float32", "bfloat16" or "float16"; bfloat16 where it is fast, if left out.
         weights: a folder that ``net.save`` wrote, to start from; its net is taken, too.
         folder: name of the run's folder, ``runs``; where there is one with something in it,
-            ``runs1`` is made, and so on. It gets config, log, checkpoints and weights. Nothing
-            is written if left out.
-        resume: the folder of a run that was cut off, to go on with from its last checkpoint; all
-            else is passed as it was then.
+            ``runs1`` is made, and so on. It gets config, log, checkpoints and weights, and
+            :func:`siamlearn.load_run` reads it. Nothing is written if left out.
+        resume: True goes on with the run in exactly this folder from its last checkpoint, begins
+            it where there is none, and returns it at once where it is finished: the same program
+            may be started again until it is done. The name of a run's folder goes on with that
+            one. All else is passed as it was then.
         config: sections for the folder's ``config.json``, besides or instead of our own.
         callbacks: besides those that the folder needs; a progress bar if left out.
 
     Raises:
-        ValueError: there are no two identities, or none with two pictures.
+        ValueError: there are no two identities, or none with two pictures; or the run to go on
+            with was begun with other pictures or settings, which are named.
 
     Example:
         >>> from siamlearn.data.drawn import DrawnFaces
@@ -142,6 +112,8 @@ def fit(
         >>> run.net.config.input, len(run.log)
         ((1, 28, 23), 1)
     """
+    device = ranks.joined(device)
+    where, begun = run_folder(folder, resume)
     sampler = balanced(images, identities=identities, pictures=pictures, seed=seed)
     model = started(images, net=net, weights=weights, mirror=mirror, seed=seed)
     small = images.shaped(model.config.input)
@@ -149,33 +121,40 @@ def fit(
     checks = None if validation is None else validation_loader(validation, model, sampler)
     epochs = max(EPOCHS, math.ceil(STEPS / len(sampler))) if epochs is None else epochs
     optimizer = AdamW(parameter_groups(model, weight_decay), lr=learning_rate)
-    where = run_folder(folder, resume)
+    callbacks = [Progress()] if callbacks is None else callbacks
     trainer = Trainer(
         model,
         loss or SupConLoss(temperature=0.1),
         optimizer,
         schedule=LambdaLR(optimizer, WarmCosine(epochs * len(sampler))),
         augment=augment or replace(Augment(), flip=0.5 if model.config.mirror else 0.0),
-        callbacks=[*([Progress()] if callbacks is None else callbacks), *recorders(where)],
+        callbacks=[*callbacks, *recorders(where)],
         loss_lr=loss_lr,
         average=AVERAGE,
         precision=precision or quickest_precision(device),
         device=device,
         seed=seed,
     )
-    if where is not None and resume is None:
-        settings: dict[str, Any] = {"epochs": epochs, "identities": sampler.rows}
-        settings |= {"pictures": sampler.parts, "learning_rate": learning_rate}
-        settings |= {"loss_lr": loss_lr, "weight_decay": weight_decay, "seed": seed}
-        sections = {"net": model.config, "split": split_section(images, train=images)}
-        write_config(where, **sections | (config or {}), fit=settings | described(trainer))
-    again = None if resume is None or where is None else where / "checkpoints"
-    trainer.fit(
-        DataLoader(small, batch_sampler=sampler), epochs=epochs, validation=checks, resume=again
-    )
+    again = None
     if where is not None:
+        settings: dict[str, Any] = {"epochs": epochs, "identities": sampler.rows}
+        settings |= {"pictures": sampler.parts, "weights": weights and str(weights)}
+        settings |= {"learning_rate": learning_rate, "loss_lr": loss_lr, "seed": seed}
+        settings["weight_decay"] = weight_decay
+        sections = {"net": model.config.to_dict(), "split": parts(images, validation)}
+        sections |= (config or {}) | {"fit": settings | described(trainer)}
+        finished, kept = going_on(where, begun, sections)
+        if finished:
+            say(callbacks, f"{where} is finished: its net is as it was trained")
+            return Run(where)
+        again = where / "checkpoints" if kept else None
+    loader = DataLoader(small, batch_sampler=sampler)
+    trainer.fit(loader, epochs=epochs, validation=checks, resume=again)
+    if where is not None and ranks.first():
         model.save(where / "net")
-    return Run(model, trainer, where)
+    if not is_done(trainer):
+        say(callbacks, advice(where, resume))
+    return Run(where, trainer)
 
 
 def started(
@@ -309,36 +288,27 @@ def quickest_precision(device: str | torch.device | None) -> str:
     return "bfloat16" if capabilities.get("amx_bf16") else "float32"
 
 
-def run_folder(folder: str | Path | None, resume: str | Path | None) -> Path | None:
-    """The folder of the run to go on with; or the one given if it is empty, or one beside it."""
-    if resume is not None:
-        where = Path(resume)
-        if folder is not None or not where.is_dir():
-            msg = f"resume is the folder of an earlier run, without folder=; got {str(resume)!r}"
-            raise ValueError(msg)
-        if latest(where / "checkpoints") is None:
-            # It was cut off before its first checkpoint: nothing is lost by starting anew.
-            (where / "checkpoints").mkdir(exist_ok=True)
-            (where / "metrics.jsonl").unlink(missing_ok=True)
-        return where
-    if folder is None:
-        return None
-    where = Path(folder)
-    return where if where.is_dir() and not any(where.iterdir()) else new_run_folder(where)
+def parts(images: ImageSet, validation: ImageSet | None) -> dict[str, Any]:
+    """Who was trained on, and who was validated on."""
+    section = split_section(images, train=images)
+    if validation is not None:
+        section |= split_section(validation, validation=validation)
+    return section
 
 
 def recorders(folder: Path | None) -> list[Callback]:
-    """What a run folder needs: the log and the checkpoints."""
+    """What a run folder needs: the log, the checkpoints, and a word on how it ended."""
     if folder is None:
         return []
-    return [LogLines(folder / "metrics.jsonl"), Checkpoint(folder / "checkpoints", every=5)]
+    log, kept = folder / "metrics.jsonl", folder / "checkpoints"
+    return [Ending(folder), LogLines(log), Checkpoint(kept, every=5)]
 
 
 def described(trainer: Trainer) -> dict[str, str]:
     """What else makes a run what it is, in words."""
     return {
-        "loss": repr(trainer.criterion),
-        "augment": repr(trainer.augment),
+        "loss": written(trainer.criterion),
+        "augment": written(trainer.augment),
         "precision": trainer.precision,
         "device": str(trainer.device),
     }

@@ -12,9 +12,19 @@ from typing import Any
 from siamlearn.data.image_set import ImageSet
 from siamlearn.train.writing import replace
 
-__all__ = ["new_run_folder", "read_config", "rebuilt_split", "split_section", "write_config"]
+__all__ = [
+    "CONFIG",
+    "new_run_folder",
+    "plain",
+    "read_config",
+    "rebuilt_split",
+    "settings_of",
+    "split_section",
+    "write_config",
+]
 
 CONFIG = "config.json"
+FORMAT = 1
 
 
 def new_run_folder(path: str | Path = "runs") -> Path:
@@ -59,9 +69,9 @@ def write_config(folder: str | Path, **sections: Any) -> Path:
         >>> read_config(folder)["settings"]
         {'epochs': 20}
     """
-    config: dict[str, Any] = {"versions": _versions()}
+    config: dict[str, Any] = {"format": FORMAT, "versions": _versions()}
     for name, section in sections.items():
-        config[name] = section.to_dict() if hasattr(section, "to_dict") else section
+        config[name] = plain(section)
         try:
             json.dumps(config[name], allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -72,17 +82,29 @@ def write_config(folder: str | Path, **sections: Any) -> Path:
     return path
 
 
+def plain(section: Any) -> Any:
+    """A section of a config as numbers, strings, None, lists and dicts.
+
+    Example:
+        >>> from siamlearn.nn.nets import NetConfig
+        >>> plain(NetConfig.preset("small", input=(1, 8, 8)))["input"]
+        [1, 8, 8]
+    """
+    return section.to_dict() if hasattr(section, "to_dict") else section
+
+
 def read_config(folder: str | Path) -> dict[str, Any]:
     """The sections that :func:`write_config` wrote.
 
     Raises:
-        ValueError: when there is no config in the folder, or it is not readable.
+        ValueError: when there is no config in the folder, it is not readable, or it was written
+            by a newer siamlearn.
 
     Example:
         >>> import tempfile
         >>> config = read_config(write_config(tempfile.mkdtemp(), settings={}).parent)
         >>> list(config)
-        ['versions', 'settings']
+        ['format', 'versions', 'settings']
     """
     path = Path(folder) / CONFIG
     try:
@@ -93,7 +115,31 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         msg = f"{path} must hold a JSON object, got a {type(config).__name__}"
         raise ValueError(msg)
+    version = config.get("format", FORMAT)  # earlier versions wrote none
+    if not isinstance(version, int) or version > FORMAT:
+        msg = f"{path} has format {version}, and this siamlearn reads up to {FORMAT}; upgrade it"
+        raise ValueError(msg)
     return config
+
+
+def settings_of(config: Any, name: str = "") -> dict[str, Any]:
+    """Every setting of a config under its path; a part of a split in a few words.
+
+    Example:
+        >>> settings_of({"net": {"input": [1, 8, 8]}, "fit": {"seed": 0}})
+        {'net.input': [1, 8, 8], 'fit.seed': 0}
+        >>> settings_of({"split": {"train": {"people": ["anna", "bob"], "digest": "4f5e"}}})
+        {'split.train': '2 people, digest 4f5e'}
+    """
+    if isinstance(config, dict) and {"people", "digest"} <= config.keys():
+        return {name: f"{len(config['people'])} people, digest {config['digest'][:12]}"}
+    if isinstance(config, dict):
+        parts = [(f"{name}.{key}" if name else str(key), value) for key, value in config.items()]
+    elif isinstance(config, list) and any(isinstance(entry, dict) for entry in config):
+        parts = [(f"{name}[{place}]", value) for place, value in enumerate(config)]
+    else:
+        return {name: config}
+    return {path: leaf for part, value in parts for path, leaf in settings_of(value, part).items()}
 
 
 def split_section(images: ImageSet, **parts: ImageSet) -> dict[str, Any]:
