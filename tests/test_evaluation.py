@@ -202,7 +202,9 @@ def test_people_who_are_only_known_by_name_may_have_been_seen():
 def test_a_point_of_another_distance_is_refused():
     point = OperatingPoint.fit(replace(scattered(prefix="other"), distance=cosine), fmr=0.1)
 
-    with pytest.raises(ValueError, match="a threshold holds for the distance"):
+    with pytest.raises(
+        ValueError, match="chosen with, cosine, got embeddings compared by euclidean;"
+    ):
         evaluate(scattered(), point)
 
 
@@ -529,3 +531,25 @@ def test_of_two_people_no_number_is_known_to_the_point():
     assert (report.d_prime.low, report.d_prime.high) == (-torch.inf, torch.inf)
     apart = evaluate(on_a_line([0, 0, 5, 5], [0, 0, 1, 1]), baselines=False, audit=False)
     assert apart.d_prime.low < apart.d_prime == torch.inf
+
+
+@pytest.mark.parametrize("resamples", [-3, 1])
+def test_a_number_of_draws_that_gives_no_spread_is_refused(resamples):
+    line = on_a_line([0.0, 1.0, 4.0, 7.0], [0, 0, 1, 1])
+    with pytest.raises(ValueError, match=f"resamples must be 0, .* got {resamples}"):
+        evaluate(line, resamples=resamples)
+
+
+def test_only_reports_are_compared():
+    line = on_a_line([0.0, 1.0, 4.0, 7.0], [0, 0, 1, 1])
+    report = evaluate(line, resamples=0)
+    with pytest.raises(TypeError, match=r"two Reports .* evaluate\(…\) .*, got Embeddings"):
+        differences(report, line)
+
+
+def test_sessions_that_leave_no_genuine_pair_are_named_as_the_reason():
+    line = on_a_line([0.0, 1.0, 4.0, 7.0], [0, 0, 1, 1])
+    with pytest.raises(ValueError, match=r"0 genuine .* one session are not compared"):
+        evaluate(replace(line, sessions=("monday",) * 4))
+    with pytest.raises(ValueError, match=r"of 1 people, 1 dimensions\)$"):
+        evaluate(line.subset([0, 1]))

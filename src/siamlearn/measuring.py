@@ -191,6 +191,8 @@ def compared(
             f"compare, got {right} genuine and {wrong} impostor pairs from "
             f"{probes}{'' if gallery is None else f' and a gallery of {gallery}'}"
         )
+        if probes.sessions is not None:
+            msg += "; two pictures of one person from one session are not compared"
         raise ValueError(msg)
     return counter.accepted(), found, torch.cat(rivals)
 
