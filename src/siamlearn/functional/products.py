@@ -144,9 +144,10 @@ class _Cosine(Products):
         _pull_few(slope, partners, sides, (sums[0].pull[rows], sums[1].pull[columns]), by=-1)
 
     def gradients(self, sums: tuple[Sum, Sum]) -> tuple[Tensor, Tensor]:
-        sides = zip(sums, (self.queries, self.references), self.lengths, strict=True)
-        across = [_across(sum_.pull, u, length) for sum_, u, length in sides]
-        return across[0], across[1]
+        here = _across(sums[0].pull, self.queries, self.lengths[0])
+        if sums[0] is sums[1]:  # a batch beside itself, turned in place already
+            return here, here
+        return here, _across(sums[1].pull, self.references, self.lengths[1])
 
 
 @final
