@@ -120,7 +120,7 @@ def untrained(images: ImageSet, *, seed: int = 0) -> Embeddings:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(address("untrained", seed))
         net = EmbeddingNet(config)
-    found = embed(net, images.shaped(config.input), progress=False)
+    found = embed(net, images.shaped(config.input), shared=False, progress=False)
     return embedded(found.vectors, images)
 
 

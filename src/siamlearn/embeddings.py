@@ -20,6 +20,7 @@ from siamlearn.data.images import ImageSet
 from siamlearn.functional.distances import euclidean
 from siamlearn.functional.pairs import Distance
 from siamlearn.nn.nets import EmbeddingNet
+from siamlearn.nn.ranks import gathered, world
 
 __all__ = ["Embeddings", "embed"]
 
@@ -184,6 +185,7 @@ def embed(
     batch: int = 256,
     device: torch.device | str | None = None,
     distance: Distance = euclidean,
+    shared: bool = True,
     progress: bool | None = None,
 ) -> Embeddings:
     """Give every picture its embedding.
@@ -199,6 +201,8 @@ def embed(
         batch: pictures embedded at once; fewer need less memory.
         device: where to compute; where the net is, if left out.
         distance: how far apart two embeddings are, kept with them for all that follows.
+        shared: on several ranks, each embeds its share, and all are given everything: call it on
+            all of them. If not, this rank embeds all pictures.
         progress: True shows a progress bar, False none, None one at a terminal if it takes long.
 
     Raises:
@@ -229,20 +233,25 @@ def embed(
     if batch < 1:
         msg = f"batch must be at least 1 picture, got {batch}"
         raise ValueError(msg)
+    rank, count = world() if shared else (0, 1)
+    begin, end = (len(images) * which // count for which in (rank, rank + 1))
     bar = tqdm(
-        range(0, len(images), batch),
+        range(begin, end, batch),
         desc="embed",
         leave=False,
         delay=0 if progress else 2,  # seconds: what is done at once needs no bar
-        disable=None if progress is None else not progress,
+        disable=None if progress is None and rank == 0 else not (progress and rank == 0),
     )
     taken = images
     if isinstance(net, EmbeddingNet):
         taken = images.shaped((net.config.input[0], *images.shape[1:]))
     with embedding(net, device) as run:
-        parts = [run(taken.pixels[start : start + batch]) for start in bar]
+        parts = [run(taken.pixels[start : min(start + batch, end)]) for start in bar]
+        parts = parts or [run(taken.pixels[:0])]
+    # Outside of the inference, so that one may learn from them afterwards.
+    vectors = torch.cat(parts)
     return Embeddings(
-        torch.cat(parts),
+        gathered(vectors) if shared else vectors,
         images.labels,
         images.identities,
         images.names,

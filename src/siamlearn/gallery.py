@@ -272,7 +272,12 @@ class Gallery:
 
     def _embedded(self, pictures: Picture | Pictures) -> Embeddings:
         if isinstance(pictures, ImageSet):
-            return embed(self.net, pictures.shaped(self.shape), distance=self.point.distance)
+            return embed(
+                self.net,
+                pictures.shaped(self.shape),
+                distance=self.point.distance,
+                shared=False,
+            )
         many = pictures if isinstance(pictures, (list, tuple)) else [pictures]
         if not many:
             msg = "there must be at least one picture, got an empty list"
@@ -286,7 +291,7 @@ class Gallery:
                 for number, picture in enumerate(many, start=1)
             ],
         )
-        return embed(self.net, images, distance=self.point.distance)
+        return embed(self.net, images, distance=self.point.distance, shared=False)
 
     def save(self, folder: str | Path) -> Path:
         """Write net, operating points and enrolled embeddings into a folder.

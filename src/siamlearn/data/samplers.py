@@ -97,14 +97,22 @@ class BatchSampler(Sampler[list[int]], ABC):
 
     def __iter__(self) -> Iterator[list[int]]:
         epoch, start = int(self.epoch), self.start
-        block = max(1, BLOCK // (self.rows * self.parts))
-        for first in range(start, self.batches, block):
-            numbers = np.arange(first, min(first + block, self.batches))
-            planned = self.plan(epoch, numbers)[:, :, self._mine].reshape(len(numbers), -1)
-            for number, share in enumerate(planned.tolist(), start=first + 1):
-                last = number == self.batches
-                self.epoch, self.start = (epoch + 1, 0) if last else (epoch, number)
-                yield share
+        for number, share in enumerate(self._planned(epoch, start, self._mine), start=start + 1):
+            last = number == self.batches
+            self.epoch, self.start = (epoch + 1, 0) if last else (epoch, number)
+            yield share
+
+    def from_batch(self, epoch: int, number: int) -> Iterator[list[int]]:
+        """The global batches from this number to the end of the epoch: `batch` of each, quicker."""
+        return self._planned(int(epoch), number, slice(None))
+
+    def _planned(self, epoch: int, start: int, rows: slice) -> Iterator[list[int]]:
+        # Many at a time, and at first only a few: somebody may be waiting for the first one.
+        block, most = 1, max(1, BLOCK // (self.rows * self.parts))
+        while start < self.batches:
+            numbers = np.arange(start, min(start + block, self.batches))
+            yield from self.plan(epoch, numbers)[:, :, rows].reshape(len(numbers), -1).tolist()
+            start, block = start + block, min(4 * block, most)
 
     def state_dict(self) -> dict[str, int]:
         """Where the next batch is: its epoch, and its number as ``start``."""

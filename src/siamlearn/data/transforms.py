@@ -91,8 +91,16 @@ class Augment:
         """
         return cls(**{field.name: 0.0 for field in fields(cls)})
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(
+        self, images: Tensor, generator: torch.Generator, *, places: Tensor | None = None
+    ) -> Tensor:
         """Change pictures, floats from 0 to 1 of shape (n, c, h, w); the result is like them.
+
+        Args:
+            images: the pictures.
+            generator: on the CPU; the same one, at the same place, makes the same changes.
+            places: which pictures of a batch these are, where they are not all of it: they come
+                out as they would among the others.
 
         Raises:
             ValueError: where the pictures are not floats of four axes.
@@ -105,13 +113,15 @@ class Augment:
             raise ValueError(msg)
         # Two streams, for the noise to begin at the same place whatever the number of pictures.
         first, second = torch.randint(2**62, (2,), generator=generator).tolist()
-        draw = _Draw(len(images), first)
+        if places is None:
+            places = torch.arange(len(images))
+        draw = _Draw(places, first)
         grid = self._grid(draw, *images.shape[-2:])
         if grid is not None:
             grid = grid.to(images.device, images.dtype).permute(0, 2, 3, 1)
             images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
         images = self._tones(images, draw)
-        images = self._grain(images, draw, second)
+        images = self._grain(images, draw, places, second)
         return self._gaps(images, draw)
 
     def _grid(self, draw: _Draw, height: int, width: int) -> Tensor | None:
@@ -164,13 +174,16 @@ class Augment:
             images = mean + (images - mean) * like(contrast) + like(brightness)
         return images.clamp(0, 1) if any((self.light, self.contrast, self.brightness)) else images
 
-    def _grain(self, images: Tensor, draw: _Draw, seed: int) -> Tensor:
+    def _grain(self, images: Tensor, draw: _Draw, places: Tensor, seed: int) -> Tensor:
         """Noise of a strength that differs between pictures."""
         strength = self.noise * draw.chance().view(-1, 1, 1, 1)
         if not self.noise:
             return images
         # Even noise, whose deviation is the root of a twelfth, is a third of the price of normal.
-        noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(seed))
+        shape = _before(places), *images.shape[1:]
+        noise = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+        if len(noise) != len(images):
+            noise = noise[places]
         noise = noise.sub_(0.5).mul_(strength * math.sqrt(12)).to(images.device, images.dtype)
         return (images + noise).clamp_(0, 1)
 
@@ -193,10 +206,11 @@ class Augment:
 class _Draw:
     """Random numbers for n pictures, those of a picture depending on its place alone."""
 
-    def __init__(self, count: int, seed: int) -> None:
+    def __init__(self, places: Tensor, seed: int) -> None:
         numbers = 2 * WARP * WARP + LIGHT * LIGHT + 17
         generator = torch.Generator().manual_seed(seed)
-        self.numbers, self.used = torch.rand(count, numbers, generator=generator), 0
+        drawn = torch.rand(_before(places), numbers, generator=generator)
+        self.numbers, self.used = drawn[places], 0
 
     def chance(self, many: int | None = None) -> Tensor:
         """Numbers from 0 to 1 (n,), or (n, many)."""
@@ -206,6 +220,11 @@ class _Draw:
     def evenly(self, many: int | None = None) -> Tensor:
         """Numbers from -1 to 1 (n,), or (n, many)."""
         return 2 * self.chance(many) - 1
+
+
+def _before(places: Tensor) -> int:
+    """For how many pictures to draw, so that the last of these places is among them."""
+    return int(places.max()) + 1 if len(places) else 0
 
 
 def _surface(terms: Tensor, height: int, width: int, points: int) -> Tensor:

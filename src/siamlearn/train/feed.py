@@ -21,6 +21,7 @@ from siamlearn.data.image_set import ImageSet
 from siamlearn.data.randomness import address
 from siamlearn.data.samplers import BatchSampler
 from siamlearn.known import known
+from siamlearn.nn import ranks
 from siamlearn.train import describing
 from siamlearn.train.describing import RandomAccess
 from siamlearn.train.randomness import seed_everything
@@ -28,11 +29,15 @@ from siamlearn.train.randomness import seed_everything
 __all__ = ["Batch", "Feed"]
 
 Place = tuple[int, int]  # epoch, index of the picture
+Share = tuple[list[int], Tensor | None, int]  # indices, their places in a batch, and its length
 SHOWN = 5  # pictures named in a message
 
 
 class Batch(NamedTuple):
     """Images, labels, and where they came from, if that is known.
+
+    The share of one rank of several also has the places of its pictures in the batch, and says
+    how many pictures the whole batch has.
 
     Example:
         >>> Batch(torch.zeros(2, 3), torch.tensor([0, 1])).labels.tolist()
@@ -42,13 +47,16 @@ class Batch(NamedTuple):
     images: Tensor
     labels: Tensor
     indices: Sequence[int] | None = None
+    places: Tensor | None = None
+    whole: int | None = None
 
 
 @final
 class Feed:
     """The batches of any epoch from any place in it.
 
-    Pictures of an :class:`ImageSet` are taken from memory in one piece, without workers.
+    Pictures of an :class:`ImageSet` are taken from memory in one piece, without workers. Of
+    several ranks each reads its share of every batch.
 
     Args:
         source: a DataLoader, or an iterable of ``(images, labels)``.
@@ -88,6 +96,12 @@ class Feed:
         except TypeError:
             return None
 
+    @property
+    def parts(self) -> int:
+        """In how many parts of equal length a batch comes, of which row i belongs with row i."""
+        sampler = None if self._places is None else self._places.sampler
+        return sampler.parts if isinstance(sampler, BatchSampler) else 1
+
     @cached_property
     def description(self) -> dict[str, str]:
         """What the pictures are and which of them meet: the same text for the same batches."""
@@ -101,15 +115,16 @@ class Feed:
         if self._places is None:
             yield from self._read(epoch, start)
         elif self._loader is None:
-            for indices in self._places.indices(epoch, start):
-                chosen = torch.as_tensor(indices)
+            for indices, places, whole in self._places.shares(epoch, start):
+                chosen = torch.as_tensor(indices, dtype=torch.int64)
                 # Twenty times as fast as pixels[chosen].
                 images = self.dataset.pixels.index_select(0, chosen)
-                yield Batch(images, self.dataset.labels.index_select(0, chosen), indices)
+                labels = self.dataset.labels.index_select(0, chosen)
+                yield Batch(images, labels, indices, places, whole)
         else:
             self._places.enter(epoch, start)
             for item in self._loader:
-                yield _batch(item, self._places.asked.popleft())
+                yield _batch(item, *self._places.asked.popleft())
 
     def note_people(self, net: object) -> None:
         """Tell a net that keeps account of it whom it is about to be trained on, if that is known.
@@ -138,7 +153,12 @@ class Feed:
             except StopIteration:
                 return
             if k >= start:
-                yield _batch(item)
+                images, labels, *_ = _batch(item)
+                whole = len(labels)
+                places = _mine(whole, parts=1)
+                if places is not None:
+                    images, labels = images[places], labels[places]
+                yield Batch(images, labels, None, places, whole)
 
 
 @final
@@ -151,7 +171,7 @@ class _Places(Sampler[list[Place]]):
         given = [getattr(part, "generator", None) for part in parts]
         self.generators = [drawn for drawn in given if isinstance(drawn, torch.Generator)]
         self.epoch = self.start = 0
-        self.asked: deque[list[int]] = deque()
+        self.asked: deque[Share] = deque()
 
     def enter(self, epoch: int, start: int) -> None:
         self.epoch, self.start = epoch, start
@@ -161,11 +181,22 @@ class _Places(Sampler[list[Place]]):
         return len(cast(Sized, self.sampler))
 
     def __iter__(self) -> Iterator[list[Place]]:
-        for indices in self.indices(self.epoch, self.start):
-            self.asked.append(indices)
-            yield [(self.epoch, index) for index in indices]
+        for share in self.shares(self.epoch, self.start):
+            self.asked.append(share)
+            yield [(self.epoch, index) for index in share[0]]
+
+    def shares(self, epoch: int, start: int) -> Iterator[Share]:
+        """What this rank has of each batch, where in it that stands, and how long it is."""
+        parts = self.sampler.parts if isinstance(self.sampler, BatchSampler) else 1
+        for indices in self.indices(epoch, start):
+            places = _mine(len(indices), parts=parts)
+            mine = indices if places is None else [indices[i] for i in places.tolist()]
+            yield mine, places, len(indices)
 
     def indices(self, epoch: int, start: int) -> Iterator[list[int]]:
+        if isinstance(self.sampler, BatchSampler):
+            yield from self.sampler.from_batch(epoch, start)
+            return
         if isinstance(self.sampler, RandomAccess):
             for k in range(start, len(self.sampler)):
                 yield self.sampler.batch(epoch, k)
@@ -210,6 +241,19 @@ class _Undisturbed:
             self.start(worker)
 
 
+def _mine(n: int, *, parts: int) -> Tensor | None:
+    """Which of n pictures are this rank's: the same rows of each part; None if all are."""
+    rank, count = ranks.world()
+    if count == 1:
+        return None
+    rows = n // parts
+    return (
+        torch.arange(n)
+        .view(parts, rows)[:, rows * rank // count : rows * (rank + 1) // count]
+        .flatten()
+    )
+
+
 def _index_lists(loader: DataLoader[Any]) -> Iterable[list[int]]:
     if isinstance(loader.sampler, BatchSampler):
         kind = type(loader.sampler).__name__
@@ -243,11 +287,16 @@ def _addressed(loader: DataLoader[Any], places: _Places) -> DataLoader[Any]:
     )
 
 
-def _batch(item: Any, indices: Sequence[int] | None = None) -> Batch:
+def _batch(
+    item: Any,
+    indices: Sequence[int] | None = None,
+    places: Tensor | None = None,
+    whole: int | None = None,
+) -> Batch:
     if isinstance(item, tuple | list) and len(item) == 2:
         images, labels = item
         if isinstance(images, Tensor) and isinstance(labels, Tensor):
-            return Batch(images, labels, indices)
+            return Batch(images, labels, indices, places, whole)
     kind = type(item).__name__
     if isinstance(item, tuple | list):
         kind += f" of {', '.join(type(part).__name__ for part in item)}"

@@ -85,7 +85,8 @@ class Checkpoint(Callback):
                 f"fit(resume={str(self.folder)!r}) to go on with it, or another folder"
             )
             raise ValueError(msg)
-        checkpoint.sweep(self.folder)
+        if trainer.first:
+            checkpoint.sweep(self.folder)
         self.saved_step = trainer.step
         checkpoint.serialized(**trainer.state_dict())  # what cannot be saved is refused now
 
@@ -97,10 +98,13 @@ class Checkpoint(Callback):
             due = due or trainer.step % self.steps == 0
         elif self.every is not None:
             due = due or (epoch_ended and trainer.epoch % self.every == 0)
-        if due and trainer.step != self.saved_step:
+        if not due or trainer.step == self.saved_step:
+            return
+        if trainer.first:  # all ranks have the same to save
             files = checkpoint.serialized(**trainer.state_dict())
             checkpoint.save(self.folder, trainer.step, files, passing=self._passing)
-            self.saved_step = trainer.step
+        self.saved_step = trainer.step
+        if trainer.first:
             self._retire()
 
     def state_dict(self) -> dict[str, Any]:

@@ -5,28 +5,28 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self, final
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler
 
-from siamlearn.data.randomness import address
-from siamlearn.train import describing, learning, resuming
+from siamlearn.nn import ranks
+from siamlearn.nn.synchronised import set_training, synchronised
+from siamlearn.train import checks, describing, learning, resuming
 from siamlearn.train.average import Average
 from siamlearn.train.callbacks import Callback
 from siamlearn.train.feed import Batch, Feed
 from siamlearn.train.keeping import Checkpoint
-from siamlearn.train.randomness import kept_generators, seed_torch
+from siamlearn.train.passes import Passes, Place
+from siamlearn.train.randomness import kept_generators
 from siamlearn.train.reporting import Progress
 from siamlearn.train.signals import signals_noted
 
 __all__ = ["Trainer"]
-
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @final
@@ -36,6 +36,10 @@ class Trainer:
     Every random draw is a function of the seed and of its place in the run, so training may be
     stopped and resumed at any step without changing a bit of the result. A callback may read
     the attributes below, add to the last row of ``log``, and call :meth:`stop`.
+
+    A script that ``torchrun --nproc-per-node 4`` starts trains on four ranks as it is. Each reads
+    its share of every batch; losses, gradients and batch norms are those of the whole batch, as
+    in one process. Callbacks are called on all ranks; files are written by the first one.
 
     Args:
         net: images (n, c, h, w) to embeddings (n, d); it is moved to the device.
@@ -49,6 +53,9 @@ class Trainer:
         precision: "float32", or "bfloat16" or "float16" for mixed precision; the weights, the
             loss and the update stay in float32.
         accumulate: batches in one optimizer step; the loss is the mean of theirs.
+        micro_batch: pictures that go through the net at once, where memory is short. The loss is
+            still that of the whole batch, and so is the gradient; it takes a third more time.
+        compile: make the net quicker with ``torch.compile``, which takes a while at first.
         clip: scale the gradient down to this norm where it is longer.
         loss_lr: the learning rate of what is put there; it follows the schedule of the first
             group, whose rate it has if left out.
@@ -61,6 +68,10 @@ class Trainer:
     Attributes:
         epoch, step: epochs and optimizer steps that were done.
         loss: of the last step.
+        gradient_norm: length of the last step's gradient, before ``clip``.
+        embeddings, labels: of the last batch, on this rank, without gradient.
+        pictures: how many the last step had, on all ranks.
+        rank, ranks: which process this is, from zero, and of how many.
         log: a row for each epoch: epoch, step, loss, lr, val_loss, and what callbacks add.
         stopped: why training ended before its last epoch, or None.
 
@@ -91,38 +102,67 @@ class Trainer:
         clip: float | None = None,
         loss_lr: float | None = None,
         average: float | None = None,
+        micro_batch: int | None = None,
+        compile: bool = False,
         device: str | torch.device | None = None,
         seed: int = 0,
     ) -> None:
-        if device is None:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
+        self.device = ranks.joined(device)
+        self.rank, self.ranks = ranks.world()
         self.net = _channels_last(net.to(self.device))
         self.criterion = loss.to(self.device) if isinstance(loss, nn.Module) else loss
         self.optimizer, self.schedule, self.augment = optimizer, schedule, augment
-        self.callbacks = (Progress(),) if callbacks is None else _listed(callbacks)
+        self.callbacks = (Progress(),) if callbacks is None else checks.listed(callbacks)
         self.precision, self.accumulate, self.clip, self.seed = precision, accumulate, clip, seed
-        self.statistics = [
-            buffer
-            for module in net.modules()
-            if getattr(module, "track_running_stats", False)
-            for buffer in module.buffers(recurse=False)
-        ]
-        self._check()
+        self.micro_batch = micro_batch
+        checks.check_settings(
+            net,
+            optimizer,
+            schedule=schedule,
+            precision=precision,
+            clip=clip,
+            counts={"accumulate": accumulate, "micro_batch": micro_batch},
+        )
         learning.join(optimizer, loss, lr=loss_lr)
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.passes = Passes(
+            self.net,
+            self.criterion,
+            self.device,
+            seed=seed,
+            precision=precision,
+            augment=augment,
+            micro_batch=micro_batch,
+            compile=compile,
+        )
         self.average = None if average is None else Average(net, decay=average)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "float16")
         self.epoch = self.step = self.batch = 0
         self.epochs = 0
         self.steps: int | None = None
-        self.loss = float("nan")
+        self.loss = self.gradient_norm = float("nan")
+        self.pictures = 0
         self.log: list[dict[str, float]] = []
         self.stopped: str | None = None
+        self._asked: str | None = None
         self.total, self.counted = 0.0, 0
         self.feed: Feed | None = None
         self.options = describing.options(optimizer)
-        self._generator = torch.Generator()
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and speaks: the only one, or the first of the ranks."""
+        return self.rank == 0
+
+    @property
+    def embeddings(self) -> Tensor | None:
+        """Of the last batch, on this rank, without gradient."""
+        return self.passes.embeddings
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Of the last batch, on this rank."""
+        return self.passes.labels
 
     def fit(
         self,
@@ -161,8 +201,8 @@ class Trainer:
             msg = f"epochs must be at least 1, got {epochs}"
             raise ValueError(msg)
         feed = Feed(batches, seed=self.seed)
-        checks = None if validation is None else Feed(validation, seed=self.seed)
-        self.epochs, self.stopped = epochs, None
+        held_out = None if validation is None else Feed(validation, seed=self.seed)
+        self.epochs, self.stopped, self._asked = epochs, None, None
         self.steps = None if feed.length is None else -(-feed.length // self.accumulate)
         self._begin_average()
         if self.step == 0:
@@ -170,6 +210,7 @@ class Trainer:
         if resume is not None:
             resuming.resume(self, Path(resume), feed)
         self.feed = feed
+        checks.begin_together(self, feed)
         feed.note_people(self.net)
         if self.epoch >= epochs:
             warnings.warn(
@@ -177,11 +218,16 @@ class Trainer:
                 f"of which {self.epoch} are done; pass epochs={self.epoch + 1} or more to go on",
                 stacklevel=2,
             )
-        with kept_generators(self.device), signals_noted(self._note):
+        with ExitStack() as during:
+            during.enter_context(kept_generators(self.device))
+            during.enter_context(signals_noted(self._note))
+            if self.micro_batch is None:
+                during.enter_context(synchronised(self.net))
             try:
                 self._call("on_fit_start")
+                self._agree()
                 while self.epoch < epochs and self.stopped is None:
-                    self._run_epoch(feed, checks)
+                    self._run_epoch(feed, held_out)
             finally:
                 self._train(False)
                 if self.average is not None:
@@ -190,8 +236,13 @@ class Trainer:
         return self
 
     def stop(self, why: str) -> None:
-        """End training after this step, and after its epoch's end if it was the last one."""
-        self.stopped = why
+        """End training after this step, and after its epoch's end if it was the last one.
+
+        One rank of several may ask for it: they agree on it before the next step.
+        """
+        self._asked = why
+        if self.ranks == 1:
+            self.stopped = why
 
     def state_dict(self) -> dict[str, Any]:
         """The ``model``, as it would be used, and the ``state`` of everything else."""
@@ -199,37 +250,18 @@ class Trainer:
             return resuming.captured(self)
 
     def _note(self, why: str) -> None:
-        self.stopped = self.stopped or why
-
-    def _check(self) -> None:
-        if self.precision not in PRECISIONS:
-            msg = f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}"
-            raise ValueError(msg)
-        if self.accumulate < 1:
-            msg = f"accumulate must be at least 1 batch a step, got {self.accumulate}"
-            raise ValueError(msg)
-        if self.clip is not None and self.clip <= 0:
-            msg = f"clip must be above zero, got {self.clip}; leave it out not to clip"
-            raise ValueError(msg)
-        if isinstance(self.schedule, ReduceLROnPlateau):
-            msg = "ReduceLROnPlateau cannot be stepped without a value; use another schedule"
-            raise ValueError(msg)
-        for callback in self.callbacks:
-            if not isinstance(callback, Callback):
-                msg = f"callbacks must be Callback objects, got {callback!r}"
-                raise TypeError(msg)
-        known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
-        if not any(id(p) in known for p in self.net.parameters()):
-            msg = "the optimizer has none of this net's parameters; make it after the net"
-            raise ValueError(msg)
+        self.stop(self._asked or why)
 
     def _run_epoch(self, feed: Feed, validation: Feed | None) -> None:
         self._call("on_epoch_start")
         self._train()
-        for group, last in self._groups(feed):
-            self._step(group, feed)
+        groups = self._groups(feed)
+        group = self._following(groups)
+        while group:
+            self._step(group)
             self._call("on_step_end")
-            if not last:
+            group = self._following(groups)
+            if group:
                 stopping = self.stopped is not None
                 self._save(last=stopping)
                 if stopping:
@@ -249,37 +281,68 @@ class Trainer:
         self.log.append(row)
         self.epoch, self.batch, self.total, self.counted = self.epoch + 1, 0, 0.0, 0
         self._call("on_epoch_end")
+        self._agree()
 
-    def _groups(self, feed: Feed) -> Iterator[tuple[list[Batch], bool]]:
-        """The batches of each step, and whether it is the last one of the epoch."""
+    def _groups(self, feed: Feed) -> Iterator[list[Batch]]:
+        """The batches of each step, and then none."""
         batches = feed.batches(self.epoch, start=self.batch)
-        group = list(islice(batches, self.accumulate))
-        while group:
-            following = list(islice(batches, self.accumulate))
-            yield group, not following
-            group = following
+        while True:
+            yield list(islice(batches, self.accumulate))
 
-    def _step(self, group: list[Batch], feed: Feed) -> None:
+    def _following(self, groups: Iterator[list[Batch]]) -> list[Batch]:
+        """The batches of the next step; all ranks agree that they have them, and whether to stop.
+
+        What one of them cannot read, none goes on without.
+        """
+        group: list[Batch] = []
+        failed: Exception | None = None
+        try:
+            group = next(groups)
+        except Exception as error:
+            failed = error
+        self._agree(failed)
+        if failed is not None:
+            raise failed
+        return group
+
+    def _agree(self, failed: Exception | None = None) -> None:
+        """Stop all ranks where one of them was asked to stop, or failed."""
+        if self.ranks == 1:
+            return
+        stopping, broken = ranks.agreed(self._asked is not None, failed is not None)
+        if stopping:
+            self.stopped = next(filter(None, ranks.said(self._asked or "")))
+        if broken:
+            said = ranks.said("" if failed is None else f"{type(failed).__name__}: {failed}")
+            if failed is None:
+                others = "; ".join(f"rank {n}: {text}" for n, text in enumerate(said) if text)
+                msg = f"all ranks stop, for one of them failed: {others}"
+                raise RuntimeError(msg)
+
+    def _step(self, group: list[Batch]) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         # Batch norms and memories take in a batch when they see it, before it is known to be bad.
-        before = [buffer.clone() for buffer in self.statistics]
+        before = [buffer.clone() for buffer in self.passes.statistics]
         remembered = learning.remembered(self.criterion)
-        losses = [self._backward(batch, k, len(group)) for k, batch in enumerate(group)]
+        losses = self._backward(group)
+        ranks.sum_gradients(self.parameters)
         self.scaler.unscale_(self.optimizer)
         norm = learning.gradient_norm(self.parameters, clip=self.clip)
         # The one wait for the device in a step: nothing is updated by what is not finite.
         total, length = torch.stack([torch.stack(losses).sum(), norm]).tolist()
         if not math.isfinite(total) or not (math.isfinite(length) or self._overflowed()):
-            for buffer, old in zip(self.statistics, before, strict=True):
+            for buffer, old in zip(self.passes.statistics, before, strict=True):
                 buffer.copy_(old)
             if isinstance(self.criterion, nn.Module):
                 self.criterion.load_state_dict(remembered, strict=False)
-            raise FloatingPointError(self._non_finite(total, group, feed))
+            raise FloatingPointError(checks.not_finite(self, total, group))
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        ranks.add_up((b for b in self.passes.statistics if b.is_floating_point()), mean=True)
         if self.schedule is not None and math.isfinite(length):
             learning.step_schedule(self.schedule, self.optimizer)
-        self.loss = total
+        self.loss, self.gradient_norm = total, length
+        self.pictures = sum(batch.whole or len(batch.labels) for batch in group)
         self.total += total * len(group)
         self.counted += len(group)
         self.step += 1
@@ -287,61 +350,34 @@ class Trainer:
         if self.average is not None:
             self.average.update(self.step)
 
-    def _backward(self, batch: Batch, micro: int, parts: int) -> Tensor:
-        seed_torch(self.device, "forward", self.seed, self.step, micro)
-        images = self._floats(batch.images)
-        if self.augment is not None:
-            seed = address("augment", self.seed, self.step, micro)
-            images = self.augment(images, self._generator.manual_seed(seed))
-        loss = self._forward(images, batch.labels) / parts
-        torch.autograd.backward(self.scaler.scale(loss))
-        return loss.detach()
+    def _backward(self, group: list[Batch]) -> list[Tensor]:
+        """The share of each batch in the loss of the step; the gradients are added up."""
 
-    def _floats(self, images: Tensor) -> Tensor:
-        images = images.to(self.device, non_blocking=True)
-        if images.dtype != torch.uint8:
-            return images
-        return images.to(torch.get_default_dtype()).div_(255)
+        def share(loss: Tensor) -> Tensor:
+            return self.scaler.scale(loss / len(group))
 
-    def _forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        with self._autocast():
-            embeddings = self.net(images)
-        if PRECISIONS[self.precision] is not None:
-            # Losses in full precision: they subtract numbers that are nearly equal.
-            embeddings = embeddings.float()
-        loss: Tensor = self.criterion(embeddings, labels.to(self.device, non_blocking=True))
-        return loss
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        dtype = PRECISIONS[self.precision]
-        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+        try:
+            return [
+                self.passes.backward(batch, Place("forward", self.step, part), scale=share)
+                / len(group)
+                for part, batch in enumerate(group)
+            ]
+        except RuntimeError as error:
+            msg = checks.out_of_memory(self, error, group)
+            if msg is None:
+                raise
+            raise type(error)(msg) from error
 
     def _overflowed(self) -> bool:
         # In float16 a gradient may overflow: the scaler then skips the update and scales less.
         return self.scaler.is_enabled() and self.scaler.get_scale() > 1
 
-    def _non_finite(self, loss: float, group: list[Batch], feed: Feed) -> str:
-        what = "gradient" if math.isfinite(loss) else "loss"
-        pictures = "; ".join(feed.described(batch) for batch in group)
-        return (
-            f"the {what} is not finite at step {self.step + 1}, in epoch {self.epoch + 1}, and the "
-            f"weights are still those of step {self.step}: batch {self.batch + 1} has {pictures}. "
-            f"Look for bad pictures, or try a smaller learning rate, clip=1.0 or float32"
-            f"{self._last_good()}"
-        )
-
-    def _last_good(self) -> str:
-        kept = [each.last_place for each in self.callbacks if isinstance(each, Checkpoint)]
-        places = [str(place) for place in kept if place is not None]
-        return f"; the last good checkpoint is {places[0]}" if places else ""
-
-    @torch.no_grad()
     def _validate(self, feed: Feed) -> float:
         self._train(False)
-        losses = []
-        for k, batch in enumerate(feed.batches(0)):
-            seed_torch(self.device, "validation", self.seed, k)
-            losses.append(self._forward(self._floats(batch.images), batch.labels))
+        losses = [
+            self.passes.loss(batch, Place("validation", k))
+            for k, batch in enumerate(feed.batches(0))
+        ]
         if not losses:
             msg = "validation has no batches; an iterator can be read only once"
             raise ValueError(msg)
@@ -352,7 +388,7 @@ class Trainer:
         """The loss too: it may remember what it is trained on, and nothing else."""
         for part in (self.net, self.criterion):
             if isinstance(part, nn.Module):
-                part.train(mode)
+                set_training(part, mode)
 
     def _begin_average(self) -> None:
         if self.average is not None and self.step == 0:
@@ -371,14 +407,6 @@ class Trainer:
     def _call(self, hook: str) -> None:
         for callback in self.callbacks:
             getattr(callback, hook)(self)
-
-
-def _listed(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
-    if isinstance(callbacks, Callback):
-        kind = type(callbacks).__name__
-        msg = f"callbacks must be a list of Callback objects: write callbacks=[{kind}(...)]"
-        raise TypeError(msg)
-    return tuple(callbacks)
 
 
 def _channels_last(net: nn.Module) -> nn.Module:

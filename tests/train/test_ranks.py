@@ -1,0 +1,292 @@
+"""Proof 6: several ranks train as one process does, and stop together."""
+
+import os
+import signal
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD
+from torch.utils.data import DataLoader
+
+from siamlearn.data.samplers import BalancedSampler, PairSampler
+from siamlearn.data.transforms import Augment
+from siamlearn.embeddings import embed
+from siamlearn.functional.pairings import adjacent_pairs
+from siamlearn.nn import ranks
+from siamlearn.nn.losses import ContrastiveLoss, ProxyAnchorLoss, SupConLoss
+from siamlearn.nn.references import Memory, Proxies
+from siamlearn.train import checkpoint
+from siamlearn.train.callbacks import Callback
+from siamlearn.train.keeping import Checkpoint
+from siamlearn.train.trainer import Trainer
+from train.on_ranks import on_ranks
+
+LOSSES = {
+    "contrastive": ContrastiveLoss,
+    "pairs side by side": partial(ContrastiveLoss, pairing=adjacent_pairs),
+    "supervised contrastive": SupConLoss,
+    "proxies": lambda: ProxyAnchorLoss(references=Proxies(4, 4)),
+    "a sample of proxies": lambda: ProxyAnchorLoss(references=Proxies(4, 4, sample=0.4)),
+    "sparse proxies": lambda: SupConLoss(references=Proxies(40, 4, sample=0.3, sparse=True)),
+    "a memory": lambda: ContrastiveLoss(references=Memory(11, warm_up=1)),
+    "a sum": lambda: ContrastiveLoss() + 0.5 * SupConLoss(),
+    "a function": lambda: by_hand,
+    "a module": lambda: Centred(),
+    "a sum with a function": lambda: ContrastiveLoss() + 0.1 * _module(by_hand),
+}
+
+
+def by_hand(embeddings, labels):
+    """A loss that knows nothing of ranks."""
+    alike = labels[:, None] == labels
+    return (embeddings @ embeddings.T).sub(alike.double()).square().mean()
+
+
+class Centred(nn.Module):
+    """The same, with something to learn."""
+
+    def __init__(self):
+        super().__init__()
+        self.centre = nn.Parameter(torch.full((4,), 0.3, dtype=torch.float64))
+
+    def forward(self, embeddings, labels):
+        return by_hand(embeddings - self.centre, labels)
+
+
+def _module(loss):
+    return SupConLoss() * 0.0 + loss
+
+
+def wide_net(norm=True):
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 3, 3),
+        nn.BatchNorm2d(3) if norm else nn.Identity(),
+        nn.LeakyReLU(),
+        nn.Flatten(),
+        nn.Linear(48, 4),
+    )
+    return net.double()
+
+
+@pytest.fixture(autouse=True)
+def doubles():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+def trained(tiny, loss, *, pairs=5, epochs=2, callbacks=(), resume=None, **options):
+    images = tiny.pictures()
+    net = wide_net()
+    criterion = LOSSES[loss]()
+    sampler = PairSampler(images.labels, pairs=pairs, batches=3)
+    optimizer = SGD(net.parameters(), lr=0.05, momentum=0.0 if "sparse" in loss else 0.9)
+    options = {"augment": Augment(), "device": "cpu", "clip": 1.0, **options}
+    trainer = Trainer(net, criterion, optimizer, callbacks=callbacks, **options)
+    batches = DataLoader(images, batch_sampler=sampler)
+    trainer.fit(batches, epochs=epochs, validation=batches, resume=resume)
+    return trainer
+
+
+def state(trainer):
+    learned = trainer.criterion.state_dict() if isinstance(trainer.criterion, nn.Module) else {}
+    return {**trainer.net.state_dict(), **{f"loss.{k}": v for k, v in learned.items()}}
+
+
+def outcome(trainer):
+    return {"state": state(trainer), "log": trainer.log}
+
+
+def assert_as_one(said, one):
+    expected = outcome(one)
+    for each in said:
+        assert not isinstance(each, str), each
+        torch.testing.assert_close(each["state"], expected["state"], rtol=1e-12, atol=1e-12)
+        for row, other in zip(each["log"], expected["log"], strict=True):
+            assert row == pytest.approx(other, rel=1e-11)
+    first, *others = said
+    for each in others:  # to the bit
+        assert all(torch.equal(value, each["state"][key]) for key, value in first["state"].items())
+        assert each["log"] == first["log"]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("count", [2, 3])
+def test_ranks_with_uneven_shares_train_as_one_process(tiny, tmp_path, loss, count):
+    said = on_ranks(count, tmp_path, lambda rank: outcome(trained(tiny, loss)))
+
+    assert_as_one(said, trained(tiny, loss))
+
+
+def test_a_rank_without_a_picture_takes_part(tiny, tmp_path):
+    said = on_ranks(3, tmp_path, lambda rank: outcome(trained(tiny, "contrastive", pairs=2)))
+
+    assert_as_one(said, trained(tiny, "contrastive", pairs=2))
+
+
+def test_ranks_accumulate_average_and_follow_as_one(tiny, tmp_path):
+    options = {"accumulate": 2, "average": 0.9}
+    said = on_ranks(2, tmp_path, lambda rank: outcome(trained(tiny, "a memory", **options)))
+
+    assert_as_one(said, trained(tiny, "a memory", **options))
+
+
+def test_workers_of_ranks_read_their_shares(tiny, tmp_path):
+    def work(workers):
+        images, net = tiny.pictures(), wide_net()
+        sampler = BalancedSampler(images.labels, identities=3, images=2, batches=3)
+        loader = DataLoader(images, batch_sampler=sampler, num_workers=workers, collate_fn=_stacked)
+        trainer = Trainer(net, SupConLoss(), SGD(net.parameters(), lr=0.05), callbacks=())
+        return outcome(trainer.fit(loader, epochs=2))
+
+    one = work(0)
+    for each in on_ranks(2, tmp_path, lambda rank: work(1)):
+        assert not isinstance(each, str), each
+        torch.testing.assert_close(each["state"], one["state"], rtol=1e-12, atol=1e-12)
+
+
+def _stacked(items):
+    pixels, labels = zip(*items, strict=True)
+    return torch.stack(pixels), torch.tensor([int(label) for label in labels])
+
+
+def test_a_loop_that_forgot_the_others_would_be_found(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(ranks, "sum_gradients", lambda parameters: None)
+    said = on_ranks(2, tmp_path, lambda rank: outcome(trained(tiny, "contrastive")))
+
+    with pytest.raises(AssertionError):
+        assert_as_one(said, trained(tiny, "contrastive"))
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3)])
+def test_a_checkpoint_of_some_ranks_is_resumed_on_others(tiny, tmp_path, before, after):
+    folder = tmp_path / "checkpoints"
+
+    def half(rank):
+        trained(tiny, "a memory", epochs=1, callbacks=[Checkpoint(folder, steps=2)])
+
+    def whole(rank):
+        return outcome(trained(tiny, "a memory", resume=folder))
+
+    on_ranks(before, tmp_path / "before", half)
+    (latest, *_) = checkpoint.checkpoints(folder)
+    assert latest.name == "step-0000000003"
+    said = on_ranks(after, tmp_path / "after", whole)
+    assert_as_one(said, trained(tiny, "a memory"))
+
+
+class At(Callback):
+    """Something that happens on one rank after a step."""
+
+    def __init__(self, rank, step, what):
+        self.rank, self.step, self.what = rank, step, what
+
+    def on_step_end(self, trainer):
+        if (trainer.rank, trainer.step) == (self.rank, self.step):
+            self.what(trainer)
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        (lambda trainer: os.kill(os.getpid(), signal.SIGTERM), "SIGTERM"),
+        (lambda trainer: trainer.stop("enough"), "enough"),
+    ],
+)
+def test_what_stops_one_rank_stops_all_at_the_same_step(tiny, tmp_path, what, reason):
+    folder = tmp_path / "checkpoints"
+
+    def work(rank):
+        callbacks = [At(1, 2, what), Checkpoint(folder)]
+        trainer = trained(tiny, "contrastive", callbacks=callbacks)
+        return trainer.step, trainer.stopped
+
+    assert on_ranks(2, tmp_path / "ranks", work) == [(2, reason)] * 2
+    assert [place.name for place in checkpoint.checkpoints(folder)] == ["step-0000000002"]
+    done = trained(tiny, "contrastive", resume=folder)
+    torch.testing.assert_close(state(done), state(trained(tiny, "contrastive")))
+
+
+def test_what_stops_one_rank_at_an_epochs_end_stops_all(tiny, tmp_path):
+    class Late(Callback):
+        def on_epoch_end(self, trainer):
+            if trainer.rank == 1:
+                trainer.stop("late")
+
+    def work(rank):
+        trainer = trained(tiny, "contrastive", callbacks=[Late()])
+        return trainer.epoch, trainer.step, trainer.stopped
+
+    assert on_ranks(2, tmp_path, work) == [(1, 3, "late")] * 2
+
+
+def test_a_picture_that_one_rank_cannot_read_stops_all(tiny, tmp_path):
+    def work(rank):
+        def spoil(trainer):
+            trainer.feed.dataset.labels = trainer.feed.dataset.labels[:1]
+
+        return trained(tiny, "contrastive", callbacks=[At(1, 2, spoil)]).step
+
+    healthy, broken = on_ranks(2, tmp_path, work)
+    assert broken.startswith("IndexError")
+    assert healthy == f"RuntimeError: all ranks stop, for one of them failed: rank 1: {broken}"
+
+
+def test_a_loss_that_is_not_finite_on_one_rank_stops_all(tiny, tmp_path):
+    def work(rank):
+        def spoil(trainer):
+            trainer.feed.dataset.pixels = trainer.feed.dataset.pixels * float("nan")
+
+        return trained(tiny, "contrastive", augment=None, callbacks=[At(1, 2, spoil)]).step
+
+    for said in on_ranks(2, tmp_path, work):
+        assert said.startswith("FloatingPointError: the loss is not finite at step 3")
+
+
+def test_ranks_begin_with_the_weights_of_the_first(tiny, tmp_path):
+    def work(rank):
+        net = nn.Linear(3, 2)
+        nn.init.constant_(net.weight, float(rank + 1))
+        trainer = Trainer(net, by_hand, SGD(net.parameters(), lr=1e-9), callbacks=())
+        trainer.fit([(torch.ones(4, 3), torch.arange(4))], epochs=1)
+        return net.weight.detach()
+
+    one, two = on_ranks(2, tmp_path, work)
+    assert torch.equal(one, two)
+    torch.testing.assert_close(one, torch.ones(2, 3), rtol=0, atol=1e-6)
+
+
+def test_pairs_side_by_side_without_our_sampler_are_refused_on_ranks(tiny, tmp_path):
+    def work(rank):
+        net = nn.Linear(3, 2)
+        loss = ContrastiveLoss(pairing=adjacent_pairs)
+        trainer = Trainer(net, loss, SGD(net.parameters(), lr=0.1), callbacks=())
+        trainer.fit([(torch.ones(4, 3), torch.arange(4))], epochs=1)
+
+    for said in on_ranks(2, tmp_path, work):
+        assert "needs a batch_sampler of ours, such as PairSampler" in said
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_ranks_embed_each_a_share_and_get_everything(tiny, tmp_path, count):
+    images = tiny.pictures(people=5, each=1)
+    net, asked = wide_net(norm=False), []
+    net.register_forward_pre_hook(lambda _, given: asked.append(len(given[0])))
+
+    def work(rank):
+        found = embed(net, images, batch=2)
+        shared = sum(asked)
+        asked.clear()
+        return found.vectors, shared, embed(net, images, shared=False).vectors, sum(asked)
+
+    said = on_ranks(count, tmp_path, work)
+    expected = embed(net, images).vectors
+    for vectors, _, own, alone in said:
+        torch.testing.assert_close(vectors, expected)
+        torch.testing.assert_close(own, expected)
+        assert alone == 5
+    assert sum(shared for _, shared, *_ in said) == 5
