@@ -102,7 +102,7 @@ def test_a_run_that_failed_says_with_what(tmp_path):
         sl.fit(FACES, epochs=9, folder=tmp_path / "runs", callbacks=[Stop(7, failing=True)])
     run = sl.load_run(tmp_path / "runs")
 
-    assert (run.finished, run.stopped) == (False, "MemoryError: ")
+    assert (run.finished, run.stopped) == (False, "MemoryError")
     assert [each.epoch for each in run.checkpoints] == [5]
     assert same(run.net, run.checkpoints[0].net)
 

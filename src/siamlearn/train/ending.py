@@ -62,7 +62,7 @@ class Ending(Callback):
         done, failure = is_done(trainer), sys.exception()
         stopped = trainer.stopped
         if stopped is None and failure is not None and not done:
-            stopped = f"{type(failure).__name__}: {failure}"
+            stopped = ": ".join(filter(None, [type(failure).__name__, str(failure)]))
         content = {
             "format": 1,
             "epoch": trainer.epoch,
