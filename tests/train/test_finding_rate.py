@@ -179,9 +179,26 @@ def test_it_ends_where_the_loss_explodes():
     # Beyond a rate of 1 every step makes the weight larger.
     found = find_learning_rate(line(), BATCHES, lowest=1e-3, highest=1e6, steps=60)
     assert 1 < found.rates[-1] < 1e6
-    assert found.losses[-1] > 4 * min(found.losses)
+    assert min(found.losses[-2:]) > 4 > max(found.losses[:-2])
     assert found.lowest < 1.2
     assert 0.01 < found.suggestion < 1
+
+
+def test_batches_that_differ_much_are_no_explosion():
+    images = [torch.full((2, 1), float(size)) for size in (1, 1, 100, 1)]
+    net = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    trainer = Trainer(net, lambda e, y: e.abs().mean(), optimizer, callbacks=(), device="cpu")
+    batches = [(each, torch.zeros(2)) for each in images]
+    found = find_learning_rate(trainer, batches, lowest=1e-9, highest=1e-8, steps=20)
+    assert len(found.rates) == 20
+    assert found.suggestion is None
+
+
+def test_one_exploded_loss_does_not_hide_the_fall_before_it():
+    losses = [*bowl(RATES, 1e-3)[:60], 1e30, 1e38]
+    found = RangeTest(RATES[:62], losses, before=1.0)
+    assert abs(math.log10(found.suggestion / 1e-3)) < 0.1
 
 
 def test_it_ends_where_the_loss_is_not_finite():
