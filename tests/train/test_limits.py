@@ -9,6 +9,7 @@ from siamlearn.train import limits
 from siamlearn.train.callbacks import Callback
 from siamlearn.train.keeping import Checkpoint
 from siamlearn.train.limits import TimeLimit
+from train.on_ranks import on_ranks
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -30,14 +31,13 @@ class Clock(Callback):
 def fit(tiny, monkeypatch):
     """Three epochs of four steps, with a clock before and callbacks after the time limit."""
 
-    def fit(limit, *callbacks, ends=0.0, epochs=3, rank=0, **options):
+    def fit(limit, *callbacks, ends=0.0, epochs=3, **options):
         clock = Clock(ends=ends)
         shown = SimpleNamespace(
             monotonic=lambda: clock.now, time=lambda: NOON.timestamp() + clock.now - 1000
         )
         monkeypatch.setattr(limits, "time", shown)
         trainer = tiny.trainer(callbacks=[clock, limit, *callbacks])
-        trainer.rank = rank
         return trainer.fit(tiny.batches(number=4), epochs=epochs, **options)
 
     return fit
@@ -114,8 +114,25 @@ def test_what_was_stopped_is_saved_at_that_step(fit, tmp_path):
     assert [place.name for place in tmp_path.iterdir()] == ["step-0000000005"]
 
 
-def test_only_the_clock_of_the_first_rank_decides(fit):
-    assert fit(TimeLimit(seconds=59), rank=1).stopped is None
+@pytest.mark.parametrize("apart", [30, -30])
+@pytest.mark.parametrize("until", [-1.0, 35.0, 55.0])
+def test_all_ranks_stop_by_the_clock_of_the_first(fit, tmp_path, until, apart):
+    # The clocks of the two computers are half a minute apart.
+    def work(rank):
+        limit = TimeLimit(until=NOON + timedelta(seconds=until + apart * rank))
+        trainer = fit(limit)
+        return trainer.step, trainer.stopped
+
+    first, second = on_ranks(2, tmp_path, work)
+    assert first == second
+    assert first[0] == max(0, until // 10)
+
+
+def test_all_ranks_stop_at_the_end_of_an_epoch(fit, tmp_path):
+    def work(rank):
+        return fit(TimeLimit(seconds=50 + 100 * rank, whole_epochs=True)).step
+
+    assert on_ranks(2, tmp_path, work) == [4, 4]
 
 
 def test_without_summing_up_no_time_gets_into_the_checkpoint(fit):

@@ -10,6 +10,7 @@ import pytest
 from siamlearn.train.callbacks import Callback
 from siamlearn.train.keeping import Checkpoint
 from siamlearn.train.loggers import MLflow, TensorBoard, WeightsAndBiases
+from train.on_ranks import on_ranks
 
 LOGGERS = [TensorBoard, WeightsAndBiases, MLflow]
 
@@ -197,14 +198,27 @@ def test_a_resumed_run_goes_on_with_its_own_and_has_each_step_once(
 
 @pytest.mark.parametrize("kind", LOGGERS)
 def test_only_the_first_rank_writes(tiny, make, kind, wandb, mlflow, tmp_path):
-    class Second(Callback):
-        def on_fit_start(self, trainer):
-            trainer.rank = 1
+    def work(rank):
+        fit(tiny, logger)
+        return len(wandb.runs), len(mlflow.runs)
 
-    fit(tiny, Second(), make(kind, every_steps=1))
-    assert not wandb.runs
-    assert not mlflow.runs
-    assert not (tmp_path / "events").exists()
+    logger = make(kind, every_steps=1)
+    first, second = on_ranks(2, tmp_path / "ranks", work)
+    assert second == (0, 0)
+    assert sum(first) == (kind is not TensorBoard)
+    if kind is TensorBoard:
+        assert len(list((tmp_path / "events").iterdir())) == 1
+        assert len({entry[:2] for entry in make.seen(kind)}) == len(make.seen(kind))
+
+
+def test_all_ranks_are_told_that_a_logger_cannot_begin(tiny, wandb, tmp_path):
+    def refuse(**options):
+        msg = "no such project"
+        raise RuntimeError(msg)
+
+    wandb.init = refuse
+    said = on_ranks(2, tmp_path, lambda rank: fit(tiny, WeightsAndBiases("faces")).step)
+    assert all("no such project" in text for text in said)
 
 
 @pytest.mark.parametrize("kind", LOGGERS)

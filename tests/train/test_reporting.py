@@ -12,6 +12,7 @@ from siamlearn.train.callbacks import Callback
 from siamlearn.train.keeping import Checkpoint
 from siamlearn.train.reporting import LogCSV, LogLines, Progress, Summary
 from siamlearn.train.trainer import Trainer
+from train.on_ranks import on_ranks
 
 
 class Extra(Callback):
@@ -148,17 +149,39 @@ def test_the_log_of_another_run_is_not_overwritten(tiny, tmp_path, log):
     assert (tmp_path / "log").read_text() == "precious"
 
 
-class Second(Callback):
-    """Make the process believe that it is the second rank."""
-
-    def on_fit_start(self, trainer):
-        trainer.rank = 1
-
-
-def test_only_the_first_rank_speaks_and_writes(tiny, tmp_path, monkeypatch, capsys):
-    files = LogLines(tmp_path / "metrics.jsonl"), LogCSV(tmp_path / "log.csv")
-    fit(tiny, Second(), Stop(), *files, Summary(3), Progress(every=0))
+def test_only_the_first_rank_speaks_and_writes(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    fit(tiny, Second(), Progress())
-    assert list(tmp_path.iterdir()) == []
-    assert capsys.readouterr() == ("", "")
+
+    def work(rank):
+        said = []
+        files = [kind(tmp_path / f"{kind.__name__} of {rank}") for kind in (LogLines, LogCSV)]
+        speaking = Summary(3, write=said.append), Progress(every=0, write=said.append)
+        bar = Progress()
+        noted = Noted(bar)
+        fit(tiny, Stop(), *files, *speaking, bar, noted)
+        return len(said), noted.bars
+
+    (first, bars), second = on_ranks(2, tmp_path / "ranks", work)
+    assert first > 3
+    assert bars
+    assert second == (0, False)
+    files = sorted(path.name for path in tmp_path.iterdir() if path.is_file())
+    assert files == ["LogCSV of 0", "LogLines of 0"]
+
+
+class Noted(Callback):
+    """Whether a progress bar was there."""
+
+    bars = False
+
+    def __init__(self, progress):
+        self.progress = progress
+
+    def on_step_end(self, trainer):
+        self.bars = self.bars or self.progress._bar is not None
+
+
+def test_all_ranks_are_told_that_the_log_is_of_another_run(tiny, tmp_path):
+    (tmp_path / "log").write_text("precious")
+    said = on_ranks(2, tmp_path / "ranks", lambda rank: fit(tiny, LogLines(tmp_path / "log")).step)
+    assert all("is the log of another run" in text for text in said)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from siamlearn.train.callbacks import Callback
+from siamlearn.train.telling import from_first
 
 if TYPE_CHECKING:
     from siamlearn.train.trainer import Trainer
@@ -44,9 +45,8 @@ class _Logger(Callback):
         """Finish."""
 
     def on_fit_start(self, trainer: Trainer) -> None:
-        if trainer.first:
-            self._begin(trainer)
-            self._open = True
+        from_first(lambda: self._begin(trainer))
+        self._open = trainer.first
 
     def on_step_end(self, trainer: Trainer) -> None:
         if self._open and self.every_steps and trainer.step % self.every_steps == 0:

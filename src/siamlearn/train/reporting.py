@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from siamlearn.train.callbacks import Callback
+from siamlearn.train.telling import from_first
 from siamlearn.train.writing import replace
 
 if TYPE_CHECKING:
@@ -158,17 +159,18 @@ class LogLines(Callback):
         self.path = Path(path)
 
     def on_fit_start(self, trainer: Trainer) -> None:
-        if not trainer.first:
-            return
-        _refuse_to_overwrite(self.path, trainer)
-        # The checkpoint has the whole log: rows that were written after it are made again.
-        replace(self.path, "".join(map(_line, trainer.log)))
+        from_first(lambda: self._begin(trainer))
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         if not trainer.first:
             return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(_line(trainer.log[-1]))
+
+    def _begin(self, trainer: Trainer) -> None:
+        _refuse_to_overwrite(self.path, trainer)
+        # The checkpoint has the whole log: rows that were written after it are made again.
+        replace(self.path, "".join(map(_line, trainer.log)))
 
 
 @final
@@ -190,8 +192,7 @@ class LogCSV(Callback):
         self.path = Path(path)
 
     def on_fit_start(self, trainer: Trainer) -> None:
-        if trainer.first:
-            _refuse_to_overwrite(self.path, trainer)
+        from_first(lambda: _refuse_to_overwrite(self.path, trainer))
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         if not trainer.first:
