@@ -28,6 +28,7 @@ parser.add_argument("--seed", type=int, default=0, help="the same seed gives the
 parser.add_argument("--weights", help="folder of a saved net to start from")
 parser.add_argument("--verbose", type=int, choices=range(4), default=0, help="3 says everything")
 parser.add_argument("--save-dir", "--save_dir", default="runs", help="runs1 if there is runs, ...")
+parser.add_argument("--resume", action="store_true", help="go on with the run in --save-dir")
 parser.add_argument("--save-plots", "--save_plots", action="store_true", help="plots by epoch, too")
 args = parser.parse_args()
 
@@ -58,11 +59,11 @@ tested = split.probes
 # --------
 # The net is sized to the pictures; loss, augmentation and schedule are the library's defaults.
 
-folder = sl.new_run_folder(args.save_dir)
+folder = args.save_dir if args.resume else sl.new_run_folder(args.save_dir)
 parts = sl.split_section(faces, train=train, calibration=calibration, tested=tested)
 watch: list[sl.Callback] = [sl.Summary(args.verbose), sl.Evaluate(calibration, every=10)]
 if args.save_plots:
-    watch.append(sl.Plots(calibration, folder / "plots", every=10))
+    watch.append(sl.Plots(calibration, f"{folder}/plots", every=10))
 run = sl.fit(
     train,
     validation=calibration,
@@ -72,6 +73,7 @@ run = sl.fit(
     seed=args.seed,
     weights=args.weights,
     folder=folder,
+    resume=args.resume,
     config={"split": parts, "arguments": vars(args)},
     callbacks=[*watch, sl.Progress()],
 )
@@ -87,9 +89,9 @@ found = sl.embed(run.net, tested)
 enrolled = None if split.gallery is None else sl.embed(run.net, split.gallery)
 report = sl.evaluate(found, point, gallery=enrolled, train=train, protocol=split.name)
 sys.stdout.write(f"\n{report}\n")
-report.save(folder / "report.json")
-sl.report.html(report, folder / "report.html")
-sl.plots.save(sl.plots.overview(report, found, run.log), folder / "overview.png")
+report.save(run.folder / "report.json")
+sl.report.html(report, run.folder / "report.html")
+sl.plots.save(sl.plots.overview(report, found, run.log), run.folder / "overview.png")
 
 # %%
 # Who is this?
@@ -97,12 +99,9 @@ sl.plots.save(sl.plots.overview(report, found, run.log), folder / "overview.png"
 # Of the tested people, whom the net has not seen, some are enrolled; the others are strangers.
 
 staff, strangers = tested.split_identities(held_out=0.3, seed=args.seed)
-if split.gallery is None:
-    known, _ = staff.split_gallery(pictures=5, seed=args.seed)
-else:
-    known = split.gallery.only(staff.people)
+known = split.gallery.only(staff.people) if split.gallery else staff.split_gallery(pictures=5)[0]
 gallery = sl.Gallery(run.net, point).enroll(known)
-gallery.save(folder / "gallery")
+gallery.save(run.folder / "gallery")
 
 asked = tested.subset([i for i, name in enumerate(tested.names) if name not in known.names])
 answers = gallery.identify(asked)
@@ -115,6 +114,6 @@ sys.stdout.write(
 )
 shown = [truth.index(name) for name in asked.people]  # one picture of each person
 figure = sl.plots.matches(asked.subset(shown), [answers[i] for i in shown], known)
-sl.plots.save(figure, folder / "matches.png")
+sl.plots.save(figure, run.folder / "matches.png")
 verdict = gallery.verify(asked.pixels[0], known.pixels[0])
-sys.stdout.write(f"{verdict}\nConfig, log, weights, plots and gallery are in {folder}\n")
+sys.stdout.write(f"{verdict}\n\n{run}\n")

@@ -175,7 +175,7 @@ def test_a_run_says_how_it_ended():
 
     enough = quick(epochs=3, callbacks=[Enough()])
 
-    assert repr(quick(epochs=1)).startswith("Run(1 epochs, 2 steps, done)\n  epoch 1: loss ")
+    assert repr(quick(epochs=1)).startswith("Run(1 epoch, 2 steps, done)\n  epoch 1: loss ")
     assert repr(enough).startswith("Run(1 of 3 epochs, 2 steps, stopped: enough)\n")
     assert enough.stopped == "enough"
 

@@ -11,7 +11,7 @@ from siamlearn import plots
 from siamlearn.data.image_set import ImageSet
 from siamlearn.embeddings import embed
 from siamlearn.evaluation import differences, evaluate
-from siamlearn.reports import Difference
+from siamlearn.reports import Difference, Report
 from siamlearn.train.loading import Run, load_run
 from siamlearn.train.runs import settings_of
 
@@ -43,7 +43,8 @@ class RunComparison:
             where a run has none.
         values: from the logs, the last of each and the best of those of which it is known which
             way is better, with both values.
-        differences: on the same pictures, of the first minus the second; empty without pictures.
+        reports: of both on the same pictures; empty without pictures.
+        differences: paired, of the first minus the second.
 
     Example:
         >>> nothing = RunComparison(("one", "other"), (Run(), Run()), {}, {"epochs": (8, 9)})
@@ -56,6 +57,7 @@ class RunComparison:
     runs: tuple[Run, Run]
     settings: dict[str, tuple[Any, Any]]
     values: dict[str, tuple[float | None, float | None]]
+    reports: tuple[Report, ...] = ()
     differences: tuple[Difference, ...] = ()
 
     def curves(self, values: Sequence[str] = ("loss", "val_loss")) -> Axes:
@@ -100,14 +102,14 @@ def compare_runs(
     }
     found = [_values(run.log) for run in runs]
     values = {what: (found[0].get(what), found[1].get(what)) for what in {**found[0], **found[1]}}
-    paired: tuple[Difference, ...] = ()
+    reports: tuple[Report, ...] = ()
     if images is not None:
-        reports = [
+        reports = tuple(
             evaluate(embed(run.net, images), baselines=False, audit=False, name=name)
             for run, name in zip(runs, names, strict=True)
-        ]
-        paired = differences(*reports)
-    return RunComparison(names, (runs[0], runs[1]), differing, values, paired)
+        )
+    paired = differences(*reports) if reports else ()
+    return RunComparison(names, (runs[0], runs[1]), differing, values, reports, paired)
 
 
 def _names(one: Run, other: Run) -> tuple[str, str]:

@@ -174,17 +174,20 @@ class Run:
     def __repr__(self) -> str:
         epochs, steps = self._done
         planned = self._planned
-        done = f"{epochs} epochs" if planned in (None, epochs) else f"{epochs} of {planned} epochs"
+        done = _counted(epochs, "epoch")
+        if planned is not None and planned != epochs:
+            done = f"{epochs:,} of {_counted(planned, 'epoch')}"
         where = "" if self.folder is None else f"{str(self.folder)!r}: "
-        lines = [f"Run({where}{done}, {steps} steps, {self._state})"]
+        lines = [f"Run({where}{done}, {_counted(steps, 'step')}, {self._state})"]
         if row := (self.log or [{}])[-1]:
             values = [f"{k} {v:.4g}" for k, v in row.items() if k not in ("epoch", "step", "lr")]
             lines.append(f"  epoch {row.get('epoch', '?')}: {', '.join(values)}")
         if kept := self.checkpoints:
             best = "".join(f", the best of step {each.step}" for each in kept if each.best)
-            lines.append(f"  {len(kept)} checkpoints, the newest of step {kept[-1].step}{best}")
+            count = _counted(len(kept), "checkpoint")
+            lines.append(f"  {count}, the newest of step {kept[-1].step}{best}")
         if pictures := self.plots:
-            lines.append(f"  {len(pictures)} plots, such as {pictures[-1].name}")
+            lines.append(f"  {_counted(len(pictures), 'plot')}")
         if self.folder is not None and not self.finished and not self.under_way:
             lines.append(f"  to go on: fit as before, with resume={str(self.folder)!r}")
         return "\n".join(lines)
@@ -272,6 +275,10 @@ def is_run(folder: Path) -> bool:
         False
     """
     return any((folder / name).exists() for name in (CONFIG, LOG, CHECKPOINTS))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _advice(folder: Path) -> str:
