@@ -69,8 +69,8 @@ class RangeTest:
 
         A fall counts where it is larger than what batches differ by. Where the schedule warms up,
         take the suggestion as its highest rate. It is rather low: on drawn faces, with three
-        losses and two optimizers each, three times as much was as good or better in five of the
-        six, and ten times as much in two.
+        losses and two optimizers, three times as much gave a better net in five of six cases, and
+        ten times as much in three (``benchmarks/learning_rate.py``).
 
         Source:
             Smith: Cyclical Learning Rates for Training Neural Networks, WACV 2017, section 3.3,
