@@ -28,7 +28,7 @@ from torch import Tensor
 import siamlearn as sl
 from siamlearn.functional.intervals import Trials, interval
 from siamlearn.functional.resampling import draws
-from siamlearn.left_out import pairs_of
+from siamlearn.operating.left_out import pairs_of
 
 ASKED = 0.01
 CHOSEN = (5, 10, 20)

@@ -102,10 +102,8 @@ def require(given: object, kind: type, source: str) -> None:
     """
     if not isinstance(given, kind):
         name = kind.__name__
-        msg = (
-            f"this figure draws {'an' if name[0] in 'AEIOU' else 'a'} {name}, as {source} returns it, got "
-            f"{type(given).__name__}"
-        )
+        what = f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+        msg = f"this figure draws {what}, as {source} returns it, got {type(given).__name__}"
         raise TypeError(msg)
 
 

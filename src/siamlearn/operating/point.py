@@ -1,4 +1,4 @@
-"""Operating points: a threshold with a name, and the rates it was seen to give."""
+"""An operating point: what it knows, how it is chosen, saved and read."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any, Self, final, overload
 from torch import Tensor
 
 from siamlearn.calibration import Calibration
-from siamlearn.choosing import Aim, aim
 from siamlearn.comparison import Protocol
 from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
-from siamlearn.evidence import Counts, among, thinned
 from siamlearn.functional import distances
 from siamlearn.functional.accepted import accepted
 from siamlearn.functional.pairs import Distance
 from siamlearn.known import known, known_by
-from siamlearn.left_out import Pairs, chosen_without, pairs_of, rates
-from siamlearn.resemblance import Resemblance
+from siamlearn.operating.aims import Aim, aim
+from siamlearn.operating.evidence import Counts, among, thinned
+from siamlearn.operating.left_out import Pairs, chosen_without, pairs_of, rates
+from siamlearn.operating.resemblance import Resemblance
 
 __all__ = ["OperatingPoint"]
 
@@ -102,9 +102,9 @@ class OperatingPoint:
 
         A threshold that just keeps a rate on few people lets too many others pass. So people are
         left out in turn, and it is made stricter until those who were left out pass at the asked
-        rate: see :func:`~siamlearn.left_out.chosen_without`. On average over the people that it
-        might have been chosen on, the rate of others then is what was asked; ``expected_fmr``
-        says how far from it these very people may be.
+        rate: see :func:`~siamlearn.operating.left_out.chosen_without`. On average over the people
+        that it might have been chosen on, the rate of others then is what was asked;
+        ``expected_fmr`` says how far from it these very people may be.
 
         Args:
             embeddings: of people on whom nothing will be reported, nor the net was trained; all

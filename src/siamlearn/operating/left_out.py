@@ -14,14 +14,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from siamlearn.choosing import Aim
 from siamlearn.comparison import strips
 from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
 from siamlearn.functional.accepted import accepted
 from siamlearn.functional.intervals import Trials, effective
 from siamlearn.functional.resampling import groups
-from siamlearn.resemblance import resemblance
+from siamlearn.operating.aims import Aim
+from siamlearn.operating.resemblance import resemblance
 
 __all__ = ["Pairs", "Rule", "chosen_without", "pairs_of", "rates", "share"]
 
@@ -170,7 +170,7 @@ def chosen_without(pairs: Pairs, aim: Aim, *, stricter: bool) -> Rule:
         stricter: False leaves the threshold as it is for these very people.
 
     Example:
-        >>> from siamlearn.choosing import aim
+        >>> from siamlearn.operating.aims import aim
         >>> line = torch.tensor([[0.0], [4.0], [5.0], [10.0], [20.0]])
         >>> names = ("a", "b", "c", "d", "e")
         >>> pairs = pairs_of(Embeddings(line, torch.arange(5), names, names))

@@ -4,11 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from siamlearn.choosing import aim
 from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
-from siamlearn.left_out import chosen_without, pairs_of, rates, share
-from siamlearn.resemblance import Resemblance, resemblance
+from siamlearn.operating.aims import aim
+from siamlearn.operating.left_out import chosen_without, pairs_of, rates, share
+from siamlearn.operating.resemblance import Resemblance, resemblance
 
 
 def on_a_line(*positions, each=1):
