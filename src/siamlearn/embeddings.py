@@ -20,7 +20,7 @@ from siamlearn.data.images import ImageSet
 from siamlearn.functional.distances import euclidean
 from siamlearn.functional.pairs import Distance
 from siamlearn.nn.nets import EmbeddingNet
-from siamlearn.nn.ranks import gathered, world
+from siamlearn.ranks import gathered, world
 
 __all__ = ["Embeddings", "embed"]
 

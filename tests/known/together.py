@@ -40,6 +40,7 @@ from siamlearn.nn.losses import (
     ZeroMean,
 )
 from siamlearn.nn.references import Memory, Proxies
+from siamlearn.ranks import rows_of_all
 
 # How many rows the batch of each rank has, and a block.
 WAYS = [((5, 3), None), ((5, 3), 8), ((8, 0), None), ((3, 0, 5), None)]
@@ -124,7 +125,7 @@ def outcome(case: Case, whole: Tensor, labels: Tensor) -> list[Tensor]:
     """The cost, its gradient by the batch, and by each parameter."""
     module, batch = case.module(), whole.clone().requires_grad_()
     forgetful = mock.patch.object(
-        ranks._Gather, "apply", lambda mine, sizes, start: ranks._gathered(mine.detach(), sizes)
+        ranks._Gather, "apply", lambda mine, sizes, start: rows_of_all(mine.detach(), sizes)
     )
     with forgetful if case.broken else nullcontext():
         costs = torch.stack([module(batch, labels) for _ in range(case.steps)])

@@ -6,7 +6,8 @@ import torch.distributed as dist
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from siamlearn.nn.losses import ContrastiveLoss
-from siamlearn.nn.ranks import Ranks, alone
+from siamlearn.nn.ranks import Ranks
+from siamlearn.ranks import alone
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from torch import nn
 from torch.optim import SGD
 from torch.utils.data import DataLoader
 
+from siamlearn import ranks
 from siamlearn.data.samplers import BalancedSampler, PairSampler
 from siamlearn.data.transforms import Augment
 from siamlearn.embeddings import embed
 from siamlearn.functional.pairings import adjacent_pairs
-from siamlearn.nn import ranks
 from siamlearn.nn.losses import ContrastiveLoss, ProxyAnchorLoss, SupConLoss
 from siamlearn.nn.references import Memory, Proxies
 from siamlearn.train import checkpoint

@@ -229,14 +229,15 @@ def _before(places: Tensor) -> int:
 
 def _surface(terms: Tensor, height: int, width: int, points: int) -> Tensor:
     """Smooth surfaces (n, k, h, w) from the factors of products of functions of y and of x."""
-    return _functions(height, points) @ (terms @ _functions(width, points).T)
+    down, across = (_functions(length, points, terms.dtype) for length in (height, width))
+    return down @ (terms @ across.T)
 
 
 @lru_cache(maxsize=16)
-def _functions(length: int, points: int) -> Tensor:
+def _functions(length: int, points: int, kind: torch.dtype) -> Tensor:
     """One, the place from -1 to 1, and a bump around each control point: (length, 2 + points)."""
-    place = (2 * torch.arange(length) + 1) / length - 1
+    place = (2 * torch.arange(length, dtype=kind) + 1) / length - 1
     bumps = F.interpolate(
-        torch.eye(points)[None, None], size=(length, points), mode="bicubic", align_corners=True
+        torch.eye(points, dtype=kind)[None, None], size=(length, points), mode="bicubic", align_corners=True
     )
-    return torch.cat([torch.ones(length, 1), place[:, None], bumps[0, 0]], dim=1)
+    return torch.cat([torch.ones(length, 1, dtype=kind), place[:, None], bumps[0, 0]], dim=1)

@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from siamlearn.nn.ranks import alone, summed
+from siamlearn.nn.ranks import summed
+from siamlearn.ranks import alone
 
 __all__ = ["batch_norms", "running_statistics", "set_training", "synchronised"]
 

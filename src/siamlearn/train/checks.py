@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from siamlearn import ranks
 from siamlearn.functional.pairings import all_pairs
-from siamlearn.nn import ranks
 from siamlearn.nn.synchronised import batch_norms
 from siamlearn.train.callbacks import Callback
 from siamlearn.train.keeping import Checkpoint
@@ -53,6 +53,7 @@ def check_settings(
     schedule: object,
     precision: str,
     clip: float | None,
+    skip: int,
     counts: dict[str, int | None],
 ) -> None:
     """Refuse settings that are out of range, or do not belong together.
@@ -66,7 +67,7 @@ def check_settings(
     Example:
         >>> net = nn.Linear(2, 2)
         >>> optimizer = torch.optim.SGD(net.parameters())
-        >>> settings = {"schedule": None, "precision": "float32", "clip": 1.0, "counts": {}}
+        >>> settings = {"schedule": None, "precision": "float32", "clip": 1.0, "skip": 0, "counts": {}}
         >>> check_settings(net, optimizer, **settings)
     """
     if precision not in PRECISIONS:
@@ -77,6 +78,9 @@ def check_settings(
         if number is not None and number < 1:
             msg = f"{name} must be at least 1 {of[name]}, got {number}"
             raise ValueError(msg)
+    if skip < 0:
+        msg = f"skip must be at least 0 steps, got {skip}"
+        raise ValueError(msg)
     if clip is not None and clip <= 0:
         msg = f"clip must be above zero, got {clip}; leave it out not to clip"
         raise ValueError(msg)

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, default_collate
 
+from siamlearn import ranks
 from siamlearn.data.image_set import ImageSet
 from siamlearn.data.randomness import address
 from siamlearn.data.samplers import BatchSampler
 from siamlearn.known import known
-from siamlearn.nn import ranks
 from siamlearn.train import describing
 from siamlearn.train.describing import RandomAccess
 from siamlearn.train.randomness import seed_everything

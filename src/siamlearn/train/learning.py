@@ -1,6 +1,6 @@
 """What the loss learns, in the optimizer of the net: proxies, temperatures, margins."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -110,15 +110,32 @@ def gradient_norm(parameters: Sequence[Tensor], *, clip: float | None = None) ->
     return norm
 
 
-def remembered(loss: object) -> dict[str, Tensor]:
-    """A copy of what a loss has besides parameters, such as a memory.
+def remembered(statistics: Sequence[Tensor], loss: object) -> Callable[[], None]:
+    """What puts back what a step changes before it is known to be bad.
+
+    Args:
+        statistics: of the norms of a net.
+        loss: whose buffers, such as a memory, are put back too.
 
     Example:
-        >>> remembered(nn.BatchNorm1d(2))["running_mean"]
+        >>> norm = nn.BatchNorm1d(2)
+        >>> put_back = remembered([*norm.buffers()], None)
+        >>> _ = norm(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+        >>> put_back()
+        >>> norm.running_mean
         tensor([0., 0.])
     """
+    before = [buffer.clone() for buffer in statistics]
     named = loss.named_buffers() if isinstance(loss, nn.Module) else ()
-    return {name: buffer.clone() for name, buffer in named}
+    of_loss = {name: buffer.clone() for name, buffer in named}
+
+    def put_back() -> None:
+        for buffer, old in zip(statistics, before, strict=True):
+            buffer.copy_(old)
+        if isinstance(loss, nn.Module):
+            loss.load_state_dict(of_loss, strict=False)
+
+    return put_back
 
 
 def _gives_sparse(loss: object) -> bool:

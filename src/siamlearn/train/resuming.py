@@ -36,6 +36,7 @@ def captured(trainer: Trainer) -> dict[str, Any]:
         "batch": trainer.batch,
         "total": trainer.total,
         "counted": trainer.counted,
+        "skipped": trainer.skipped,
         "log": trainer.log,
         "identity": _identity(trainer),
         "settings": _settings(trainer, trainer.feed),
@@ -205,7 +206,9 @@ def _restore(trainer: Trainer, model: dict[str, Any], state: dict[str, Any]) -> 
         trainer.average.rest()
     for name in ("step", "epoch", "batch", "total", "counted", "log"):
         setattr(trainer, name, state[name])
+    # Earlier versions saved neither of these.
     trainer.options = state.get("options", trainer.options)
+    trainer.skipped = state.get("skipped", 0)
     net: Any = trainer.net
     if hasattr(net, "trained_on"):
         # An earlier version did not know it.

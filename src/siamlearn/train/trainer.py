@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from siamlearn.nn import ranks
+from siamlearn import ranks
 from siamlearn.nn.synchronised import set_training, synchronised
-from siamlearn.train import checks, describing, learning, resuming
+from siamlearn.train import agreeing, checks, describing, learning, resuming
 from siamlearn.train.average import Average
 from siamlearn.train.callbacks import Callback
 from siamlearn.train.feed import Batch, Feed
 from siamlearn.train.keeping import Checkpoint
-from siamlearn.train.passes import Passes, Place
+from siamlearn.train.passes import Passes, Place, channels_last
 from siamlearn.train.randomness import kept_generators
 from siamlearn.train.reporting import Progress
 from siamlearn.train.signals import signals_noted
@@ -55,6 +55,8 @@ class Trainer:
         accumulate: batches in one optimizer step; the loss is the mean of theirs.
         micro_batch: pictures that go through the net at once, where memory is short. The loss is
             still that of the whole batch, and so is the gradient; it takes a third more time.
+        skip: how many steps of a run may be left out because their loss or gradient is not finite;
+            each is warned of. An overflow in float16 is none of them.
         compile: make the net quicker with ``torch.compile``, which takes a while at first.
         clip: scale the gradient down to this norm where it is longer.
         loss_lr: the learning rate of what is put there; it follows the schedule of the first
@@ -67,6 +69,7 @@ class Trainer:
 
     Attributes:
         epoch, step: epochs and optimizer steps that were done.
+        skipped: steps that were left out.
         loss: of the last step.
         gradient_norm: length of the last step's gradient, before ``clip``.
         embeddings, labels: of the last batch, on this rank, without gradient.
@@ -103,24 +106,26 @@ class Trainer:
         loss_lr: float | None = None,
         average: float | None = None,
         micro_batch: int | None = None,
+        skip: int = 0,
         compile: bool = False,
         device: str | torch.device | None = None,
         seed: int = 0,
     ) -> None:
         self.device = ranks.joined(device)
         self.rank, self.ranks = ranks.world()
-        self.net = _channels_last(net.to(self.device))
+        self.net = channels_last(net.to(self.device))
         self.criterion = loss.to(self.device) if isinstance(loss, nn.Module) else loss
         self.optimizer, self.schedule, self.augment = optimizer, schedule, augment
         self.callbacks = (Progress(),) if callbacks is None else checks.listed(callbacks)
         self.precision, self.accumulate, self.clip, self.seed = precision, accumulate, clip, seed
-        self.micro_batch = micro_batch
+        self.micro_batch, self.skip, self.skipped = micro_batch, skip, 0
         checks.check_settings(
             net,
             optimizer,
             schedule=schedule,
             precision=precision,
             clip=clip,
+            skip=skip,
             counts={"accumulate": accumulate, "micro_batch": micro_batch},
         )
         learning.join(optimizer, loss, lr=loss_lr)
@@ -137,14 +142,12 @@ class Trainer:
         )
         self.average = None if average is None else Average(net, decay=average)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "float16")
-        self.epoch = self.step = self.batch = 0
-        self.epochs = 0
+        self.epoch = self.step = self.batch = self.epochs = self.pictures = 0
         self.steps: int | None = None
         self.loss = self.gradient_norm = float("nan")
-        self.pictures = 0
         self.log: list[dict[str, float]] = []
         self.stopped: str | None = None
-        self._asked: str | None = None
+        self.asked: str | None = None  # to stop, on this rank
         self.total, self.counted = 0.0, 0
         self.feed: Feed | None = None
         self.options = describing.options(optimizer)
@@ -202,7 +205,7 @@ class Trainer:
             raise ValueError(msg)
         feed = Feed(batches, seed=self.seed)
         held_out = None if validation is None else Feed(validation, seed=self.seed)
-        self.epochs, self.stopped, self._asked = epochs, None, None
+        self.epochs, self.stopped, self.asked = epochs, None, None
         self.steps = None if feed.length is None else -(-feed.length // self.accumulate)
         self._begin_average()
         if self.step == 0:
@@ -225,7 +228,7 @@ class Trainer:
                 during.enter_context(synchronised(self.net))
             try:
                 self._call("on_fit_start")
-                self._agree()
+                agreeing.agree(self)
                 while self.epoch < epochs and self.stopped is None:
                     self._run_epoch(feed, held_out)
             finally:
@@ -240,7 +243,7 @@ class Trainer:
 
         One rank of several may ask for it: they agree on it before the next step.
         """
-        self._asked = why
+        self.asked = why
         if self.ranks == 1:
             self.stopped = why
 
@@ -250,23 +253,23 @@ class Trainer:
             return resuming.captured(self)
 
     def _note(self, why: str) -> None:
-        self.stop(self._asked or why)
+        self.stop(self.asked or why)
 
     def _run_epoch(self, feed: Feed, validation: Feed | None) -> None:
         self._call("on_epoch_start")
         self._train()
         groups = self._groups(feed)
-        group = self._following(groups)
+        group = agreeing.following(self, groups)
         while group:
-            self._step(group)
-            self._call("on_step_end")
-            group = self._following(groups)
+            if self._step(group):
+                self._call("on_step_end")
+            group = agreeing.following(self, groups)
             if group:
                 stopping = self.stopped is not None
                 self._save(last=stopping)
                 if stopping:
                     return
-        if self.counted == 0:
+        if self.batch == 0:
             msg = f"epoch {self.epoch + 1} has no batches; an iterator can be read only once"
             raise ValueError(msg)
         with self._averaged():
@@ -274,14 +277,15 @@ class Trainer:
         self._save(epoch_ended=True, last=self.stopped is not None or self.epoch == self.epochs)
 
     def _end_epoch(self, validation: Feed | None) -> None:
-        row = {"epoch": self.epoch + 1, "step": self.step, "loss": self.total / self.counted}
+        row = {"epoch": self.epoch + 1, "step": self.step}
+        row["loss"] = self.total / self.counted if self.counted else math.nan
         row["lr"] = float(self.optimizer.param_groups[0]["lr"])
         if validation is not None:
             row["val_loss"] = self._validate(validation)
         self.log.append(row)
         self.epoch, self.batch, self.total, self.counted = self.epoch + 1, 0, 0.0, 0
         self._call("on_epoch_end")
-        self._agree()
+        agreeing.agree(self)
 
     def _groups(self, feed: Feed) -> Iterator[list[Batch]]:
         """The batches of each step, and then none."""
@@ -289,53 +293,25 @@ class Trainer:
         while True:
             yield list(islice(batches, self.accumulate))
 
-    def _following(self, groups: Iterator[list[Batch]]) -> list[Batch]:
-        """The batches of the next step; all ranks agree that they have them, and whether to stop.
-
-        What one of them cannot read, none goes on without.
-        """
-        group: list[Batch] = []
-        failed: Exception | None = None
-        try:
-            group = next(groups)
-        except Exception as error:
-            failed = error
-        self._agree(failed)
-        if failed is not None:
-            raise failed
-        return group
-
-    def _agree(self, failed: Exception | None = None) -> None:
-        """Stop all ranks where one of them was asked to stop, or failed."""
-        if self.ranks == 1:
-            return
-        stopping, broken = ranks.agreed(self._asked is not None, failed is not None)
-        if stopping:
-            self.stopped = next(filter(None, ranks.said(self._asked or "")))
-        if broken:
-            said = ranks.said("" if failed is None else f"{type(failed).__name__}: {failed}")
-            if failed is None:
-                others = "; ".join(f"rank {n}: {text}" for n, text in enumerate(said) if text)
-                msg = f"all ranks stop, for one of them failed: {others}"
-                raise RuntimeError(msg)
-
-    def _step(self, group: list[Batch]) -> None:
+    def _step(self, group: list[Batch]) -> bool:
+        """Whether there was a step; there is none where what is not finite may be left out."""
         self.optimizer.zero_grad(set_to_none=True)
         # Batch norms and memories take in a batch when they see it, before it is known to be bad.
-        before = [buffer.clone() for buffer in self.passes.statistics]
-        remembered = learning.remembered(self.criterion)
-        losses = self._backward(group)
+        put_back = learning.remembered(self.passes.statistics, self.criterion)
+        losses = torch.stack(self._backward(group))
         ranks.sum_gradients(self.parameters)
         self.scaler.unscale_(self.optimizer)
         norm = learning.gradient_norm(self.parameters, clip=self.clip)
         # The one wait for the device in a step: nothing is updated by what is not finite.
-        total, length = torch.stack([torch.stack(losses).sum(), norm]).tolist()
+        total, length = torch.stack([losses.sum(), norm]).tolist()
         if not math.isfinite(total) or not (math.isfinite(length) or self._overflowed()):
-            for buffer, old in zip(self.passes.statistics, before, strict=True):
-                buffer.copy_(old)
-            if isinstance(self.criterion, nn.Module):
-                self.criterion.load_state_dict(remembered, strict=False)
-            raise FloatingPointError(checks.not_finite(self, total, group))
+            put_back()
+            if self.skipped >= self.skip:
+                raise FloatingPointError(checks.not_finite(self, total, group))
+            warnings.warn(f"left out: {checks.not_finite(self, total, group)}", stacklevel=4)
+            self.skipped += 1
+            self.batch += len(group)
+            return False
         self.scaler.step(self.optimizer)
         self.scaler.update()
         ranks.add_up((b for b in self.passes.statistics if b.is_floating_point()), mean=True)
@@ -349,6 +325,7 @@ class Trainer:
         self.batch += len(group)
         if self.average is not None:
             self.average.update(self.step)
+        return True
 
     def _backward(self, group: list[Batch]) -> list[Tensor]:
         """The share of each batch in the loss of the step; the gradients are added up."""
@@ -357,11 +334,9 @@ class Trainer:
             return self.scaler.scale(loss / len(group))
 
         try:
-            return [
-                self.passes.backward(batch, Place("forward", self.step, part), scale=share)
-                / len(group)
-                for part, batch in enumerate(group)
-            ]
+            places = [Place("forward", self.step, part) for part in range(len(group))]
+            pairs = zip(group, places, strict=True)
+            return [self.passes.backward(*pair, scale=share) / len(group) for pair in pairs]
         except RuntimeError as error:
             msg = checks.out_of_memory(self, error, group)
             if msg is None:
@@ -407,12 +382,3 @@ class Trainer:
     def _call(self, hook: str) -> None:
         for callback in self.callbacks:
             getattr(callback, hook)(self)
-
-
-def _channels_last(net: nn.Module) -> nn.Module:
-    """The net with its convolutions' weights in the memory order that is a third faster."""
-    for parameter in net.parameters():
-        if parameter.ndim == 4:
-            # contiguous() would leave a convolution of one channel as it is, and slow.
-            parameter.data = parameter.data.to(memory_format=torch.channels_last)
-    return net

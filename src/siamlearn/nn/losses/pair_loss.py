@@ -12,8 +12,9 @@ from siamlearn.functional.pairings import Pairing, References, adjacent_pairs, a
 from siamlearn.functional.pairs import Distance, Pairs, Terms
 from siamlearn.nn.losses.checks import check_callable, checked_batch, shown
 from siamlearn.nn.losses.sums import Summand
-from siamlearn.nn.ranks import Ranks, alone
+from siamlearn.nn.ranks import Ranks
 from siamlearn.nn.settings import at_least_one
+from siamlearn.ranks import alone
 
 __all__ = ["Choices", "Miner", "PairLoss"]
 

@@ -13,8 +13,9 @@ from siamlearn.functional.pairings import all_pairs
 from siamlearn.functional.pairs import Terms
 from siamlearn.nn.losses.checks import checked
 from siamlearn.nn.losses.sums import Summand
-from siamlearn.nn.ranks import Ranks, alone
+from siamlearn.nn.ranks import Ranks
 from siamlearn.nn.settings import above_zero, at_least_one
+from siamlearn.ranks import alone
 
 __all__ = ["CentreLoss", "EmbeddingNorm", "RegularFace", "Regulariser", "ZeroMean"]
 
