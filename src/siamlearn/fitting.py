@@ -14,11 +14,11 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
+from siamlearn import ranks
 from siamlearn.data.image_set import ImageSet
 from siamlearn.data.randomness import address
 from siamlearn.data.samplers import BalancedSampler
 from siamlearn.data.transforms import Augment
-from siamlearn.nn import ranks
 from siamlearn.nn.losses import Summand, SupConLoss
 from siamlearn.nn.nets import EmbeddingNet, NetConfig, shrunk
 from siamlearn.nn.whitening import several, told_apart
@@ -150,8 +150,6 @@ def fit(
         again = where / "checkpoints" if kept else None
     loader = DataLoader(small, batch_sampler=sampler)
     trainer.fit(loader, epochs=epochs, validation=checks, resume=again)
-    if where is not None and ranks.first():
-        model.save(where / "net")
     if not is_done(trainer):
         say(callbacks, advice(where, resume))
     return Run(where, trainer)
@@ -297,7 +295,7 @@ def parts(images: ImageSet, validation: ImageSet | None) -> dict[str, Any]:
 
 
 def recorders(folder: Path | None) -> list[Callback]:
-    """What a run folder needs: the log, the checkpoints, and a word on how it ended."""
+    """What a run folder needs: the log, the checkpoints, the net and a word on how it ended."""
     if folder is None:
         return []
     log, kept = folder / "metrics.jsonl", folder / "checkpoints"

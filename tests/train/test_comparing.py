@@ -85,6 +85,13 @@ def test_on_the_same_pictures_differences_are_paired(runs):
     assert sl.compare_runs(*runs).differences == ()
 
 
+def test_a_comparison_on_people_that_one_was_trained_on_is_warned_of(runs):
+    elsewhere = sl.fit(TESTED, epochs=1, callbacks=())
+
+    with pytest.warns(UserWarning, match="^run was trained on 4 of the 4 people that it is"):
+        sl.compare_runs(runs[0], elsewhere, images=TESTED)
+
+
 def test_a_run_compared_with_itself_differs_in_nothing(runs):
     compared = sl.compare_runs(runs[0], runs[0], images=TESTED)
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from siamlearn.train import ending
 from siamlearn.train.callbacks import Callback, EarlyStopping
 from siamlearn.train.ending import Ending, is_under_way, read_ending
 
@@ -44,6 +45,21 @@ def test_an_ending_says_how_far_a_run_came_and_why_it_ended(tiny, tmp_path):
     assert not read_ending(tmp_path)["finished"]
 
 
+@pytest.mark.soak
+def test_the_workers_of_a_killed_program_are_waited_for(tiny, tmp_path):
+    def train(*callbacks):
+        trainer = tiny.trainer(callbacks=[Ending(tmp_path), *callbacks])
+        return trainer.fit(tiny.batches(workers=2, number=2), epochs=1)
+
+    def kill(trainer):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    _, status = os.waitpid(tiny.in_child(lambda: train(Once(kill))), 0)
+
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert train().epoch == 1
+
+
 def test_a_run_that_more_epochs_do_not_help_is_finished(tiny, tmp_path):
     class Worse(Callback):
         def on_epoch_end(self, trainer):
@@ -67,7 +83,9 @@ def test_a_run_is_under_way_while_its_program_trains_and_no_longer(tiny, tmp_pat
     assert read_ending(tmp_path)["finished"]
 
 
-def test_two_programs_do_not_train_in_one_folder(tiny, tmp_path):
+def test_two_programs_do_not_train_in_one_folder(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(ending, "PATIENCE", 0.2)
+
     def sleep(trainer):
         (tmp_path / "begun").touch()
         time.sleep(60)

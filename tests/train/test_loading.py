@@ -77,6 +77,18 @@ def test_people_trained_and_validated_on_are_found_again(made):
         made.split(sl.DrawnFaces(6, 4, size=(12, 10), seed=4))
 
 
+def test_the_net_of_an_earlier_part_of_a_run_is_not_taken_for_the_last(tmp_path):
+    folder = tmp_path / "runs"
+    stopped = sl.fit(FACES, epochs=8, folder=folder, callbacks=[Stop(2)])
+    with pytest.raises(MemoryError):
+        sl.fit(FACES, epochs=8, resume=folder, callbacks=[Stop(7, failing=True)])
+    run = sl.load_run(folder)
+
+    assert same(sl.EmbeddingNet.load(folder / "net"), stopped.net)
+    assert same(run.net, run.checkpoints[-1].net)
+    assert not same(run.net, stopped.net)
+
+
 def test_each_checkpoint_has_the_net_of_its_time(made):
     early, last = made.checkpoints
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import siamlearn as sl
+from siamlearn.train import ending
 from siamlearn.train.restarting import advice
 from train.on_ranks import on_ranks
 
@@ -178,7 +179,8 @@ def test_other_pictures_to_validate_on_are_refused(tmp_path):
         train(tmp_path, images=learned)
 
 
-def test_a_folder_in_which_another_program_trains_is_refused(tmp_path):
+def test_a_folder_in_which_another_program_trains_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(ending, "PATIENCE", 0.2)
     refused = []
 
     def try_too():

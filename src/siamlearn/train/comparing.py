@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from siamlearn import plots
 from siamlearn.data.image_set import ImageSet
 from siamlearn.embeddings import embed
 from siamlearn.evaluation import differences, evaluate
+from siamlearn.known import known_by
 from siamlearn.reports import Difference, Report
 from siamlearn.train.loading import Run, load_run
 from siamlearn.train.runs import settings_of
@@ -79,8 +81,9 @@ def compare_runs(
     Args:
         one: a run, or its folder.
         other: the one to compare it with.
-        images: pictures of people that neither was trained on. Both nets embed them, all pairs
-            are compared, and the differences are paired: see :func:`siamlearn.differences`.
+        images: pictures of people that neither was trained on; a warning says where one was.
+            Both nets embed them, all pairs are compared, and the differences are paired: see
+            :func:`siamlearn.differences`.
 
     Raises:
         ValueError: one of them is no run, or has no net yet that could embed the pictures.
@@ -104,12 +107,25 @@ def compare_runs(
     values = {what: (found[0].get(what), found[1].get(what)) for what in {**found[0], **found[1]}}
     reports: tuple[Report, ...] = ()
     if images is not None:
+        _warn_of_learned(runs, names, images)
         reports = tuple(
             evaluate(embed(run.net, images), baselines=False, audit=False, name=name)
             for run, name in zip(runs, names, strict=True)
         )
     paired = differences(*reports) if reports else ()
     return RunComparison(names, (runs[0], runs[1]), differing, values, reports, paired)
+
+
+def _warn_of_learned(runs: Sequence[Run], names: Sequence[str], images: ImageSet) -> None:
+    for run, name in zip(runs, names, strict=True):
+        learned = known_by(run.net.trained_on, images.people)
+        if learned:
+            warnings.warn(
+                f"{name} was trained on {len(learned)} of the {len(images.people)} people that it "
+                f"is compared on, and does better on them than on others; compare on people of "
+                f"their own",
+                stacklevel=3,
+            )
 
 
 def _names(one: Run, other: Run) -> tuple[str, str]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, final
 
+from siamlearn.nn.nets import EmbeddingNet
 from siamlearn.train.callbacks import Callback, EarlyStopping
 from siamlearn.train.telling import from_first
 from siamlearn.train.writing import replace
@@ -25,18 +27,21 @@ else:
 if TYPE_CHECKING:
     from siamlearn.train.trainer import Trainer
 
-__all__ = ["LOCK", "Ending", "is_done", "is_under_way", "read_ending"]
+__all__ = ["LOCK", "NET", "Ending", "is_done", "is_under_way", "read_ending", "require_free"]
 
-LOCK, ENDING = ".lock", "ending.json"
-PATIENCE = 1.0  # seconds: whoever only asks whether a run is under way holds the lock for a moment
+LOCK, ENDING, NET = ".lock", "ending.json", "net"
+# Seconds. The workers of a killed program hold its lock until they notice, which takes them five;
+# whoever only asks whether a run is under way holds it for a moment.
+PATIENCE = 8.0
 
 
 @final
 class Ending(Callback):
-    """Say in a run's folder that it is under way and, when it has ended, how.
+    """Say in a run's folder that it is under way and, when it has ended, how; and save the net.
 
-    ``fit(folder=...)`` has one already. In a loop of your own it stands before the callbacks that
-    write into the same folder, since it refuses to let two programs train there at once.
+    The net, if it is an ``EmbeddingNet``, is in the folder ``net`` before the run is said to have
+    ended. ``fit(folder=...)`` has this callback already. In a loop of your own it stands before
+    those that write into the same folder: it refuses to let two programs train there at once.
 
     Args:
         folder: of the run; made if it is not there.
@@ -72,6 +77,8 @@ class Ending(Callback):
             "stopped": stopped,
         }
         try:
+            if isinstance(trainer.net, EmbeddingNet) and (done or failure is None):
+                trainer.net.save(self.folder / NET)
             replace(self.folder / ENDING, json.dumps(content, indent=1) + "\n")
         finally:
             self._lock.close()
@@ -80,13 +87,11 @@ class Ending(Callback):
     def _begin(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = (self.folder / LOCK).open("ab")
-        until = time.monotonic() + PATIENCE
-        while not _taken(lock):
-            if time.monotonic() > until:
-                lock.close()
-                msg = f"another program is training in {self.folder}; let it end, or stop it first"
-                raise ValueError(msg)
-            time.sleep(0.05)
+        try:
+            _wait(self.folder, lambda: _taken(lock))
+        except ValueError:
+            lock.close()
+            raise
         self._lock = lock
         (self.folder / ENDING).unlink(missing_ok=True)
 
@@ -120,6 +125,18 @@ def is_under_way(folder: Path) -> bool:
         return False
 
 
+def require_free(folder: Path) -> None:
+    """See that no program is training in this folder; one that was just killed is waited for.
+
+    Raises:
+        ValueError: when there is one.
+
+    Example:
+        >>> require_free(Path("nowhere"))
+    """
+    _wait(folder, lambda: not is_under_way(folder))
+
+
 def read_ending(folder: Path) -> dict[str, Any] | None:
     """What :class:`Ending` wrote when training ended; None where it has not.
 
@@ -138,6 +155,15 @@ def read_ending(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f"{path} cannot be read: {error!r}; delete it, and the run counts as cut off"
         raise ValueError(msg) from error
+
+
+def _wait(folder: Path, free: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not free():
+        if time.monotonic() > until:
+            msg = f"another program is training in {folder}; let it end, or stop it first"
+            raise ValueError(msg)
+        time.sleep(0.05)
 
 
 if sys.platform == "win32":

@@ -12,13 +12,13 @@ from typing import Any, cast, final
 from siamlearn.data.image_set import ImageSet
 from siamlearn.nn.nets import EmbeddingNet, NetConfig
 from siamlearn.train import checkpoint
-from siamlearn.train.ending import LOCK, is_done, is_under_way, read_ending
+from siamlearn.train.ending import LOCK, NET, is_done, is_under_way, read_ending
 from siamlearn.train.runs import CONFIG, read_config, rebuilt_split
 from siamlearn.train.trainer import Trainer
 
 __all__ = ["Run", "Snapshot", "is_run", "load_run"]
 
-LOG, CHECKPOINTS, NET = "metrics.jsonl", "checkpoints", "net"
+LOG, CHECKPOINTS = "metrics.jsonl", "checkpoints"
 PICTURES = {".png", ".svg", ".pdf", ".jpg"}
 KILLED = "cut off: the program was killed, or the computer stopped"
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from siamlearn.nn import ranks
+from siamlearn import ranks
 from siamlearn.train.callbacks import Callback
 from siamlearn.train.checkpoint import latest
-from siamlearn.train.ending import is_under_way
+from siamlearn.train.ending import require_free
 from siamlearn.train.loading import LOG, Run, is_run
 from siamlearn.train.reporting import Progress
 from siamlearn.train.runs import (
@@ -137,9 +137,7 @@ def _looked_at(folder: str | Path | None, resume: bool | str | Path | None) -> t
     if not is_run(where):
         msg = f"{where} holds something, but no run (no {CONFIG}); name another folder"
         raise ValueError(msg)
-    if is_under_way(where):
-        msg = f"another program is training in {where}; let it end, or stop it first"
-        raise ValueError(msg)
+    require_free(where)
     return str(where), True
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from siamlearn.nn import ranks
+from siamlearn import ranks
 
 __all__ = ["from_first"]
 
