@@ -20,9 +20,15 @@ from siamlearn.data.samplers import BalancedSampler, PairSampler, TripletSampler
 from siamlearn.data.transforms import Augment
 from siamlearn.embeddings import Embeddings, embed
 from siamlearn.estimates import Estimate
-from siamlearn.evaluation import differences, evaluate
+from siamlearn.evaluation import (
+    Difference,
+    FoldReport,
+    Report,
+    differences,
+    evaluate,
+    evaluate_folds,
+)
 from siamlearn.fitting import fit
-from siamlearn.folds import FoldReport, evaluate_folds
 from siamlearn.functional.distances import cosine, euclidean, signal_to_noise, squared_euclidean
 from siamlearn.functional.pairings import (
     adjacent_pairs,
@@ -83,7 +89,6 @@ from siamlearn.nn.nets import ConvBlock, EmbeddingNet, NetConfig
 from siamlearn.nn.references import Memory, Proxies
 from siamlearn.normalisation import as_norm, s_norm, t_norm, z_norm
 from siamlearn.operating import OperatingPoint
-from siamlearn.reports import Difference, Report
 from siamlearn.train.callbacks import Callback, EarlyStopping
 from siamlearn.train.checkpoint import CheckpointError
 from siamlearn.train.comparing import RunComparison, compare_runs

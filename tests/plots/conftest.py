@@ -5,10 +5,9 @@ import torch
 
 from siamlearn.data.image_set import ImageSet
 from siamlearn.embeddings import Embeddings
-from siamlearn.evaluation import evaluate
+from siamlearn.evaluation import Report, evaluate
 from siamlearn.inspection import Bands, bands
 from siamlearn.operating import OperatingPoint
-from siamlearn.reports import Report
 
 PEOPLE = ("anna", "bob", "cleo", "dan")
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 import siamlearn as sl
-from siamlearn.frames import frame
+from siamlearn.evaluation import frame
+from siamlearn.evaluation.tables import measured
 from siamlearn.report.text import escaped
-from siamlearn.tables import measured
 
 
 def cells(line):

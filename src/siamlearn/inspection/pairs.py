@@ -16,7 +16,7 @@ from siamlearn.comparison import Strip, strips
 from siamlearn.embeddings import Embeddings
 
 if TYPE_CHECKING:
-    from siamlearn.reports import Report
+    from siamlearn.evaluation import Report
 
 __all__ = ["Pair", "WorstPairs", "worst_pairs"]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from siamlearn.comparison import people_of, strips
 
 if TYPE_CHECKING:
-    from siamlearn.reports import Report
+    from siamlearn.evaluation import Report
 
 __all__ = ["PeopleDistances", "Zoo", "confusions", "people_distances", "zoo"]
 

@@ -13,14 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from siamlearn.evaluation.measuring import trials_of
 from siamlearn.functional.accepted import Accepted
 from siamlearn.functional.intervals import effective, interval
 from siamlearn.functional.reliability import Reliability
 from siamlearn.functional.resampling import draws
-from siamlearn.measuring import trials_of
 
 if TYPE_CHECKING:
-    from siamlearn.reports import Report
+    from siamlearn.evaluation import Report
 
 __all__ = ["Bands", "bands", "reliability"]
 

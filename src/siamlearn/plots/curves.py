@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from siamlearn.evaluation import Report
 from siamlearn.functional.reliability import Reliability
 from siamlearn.plots.canvas import (
     FAINT,
@@ -27,7 +28,6 @@ from siamlearn.plots.canvas import (
     thinned,
     whole,
 )
-from siamlearn.reports import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

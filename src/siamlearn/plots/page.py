@@ -7,12 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from siamlearn.embeddings import Embeddings
+from siamlearn.evaluation import Report
 from siamlearn.plots.canvas import INK, new_figure, require, short
 from siamlearn.plots.curves import cmc, precision_recall, roc
 from siamlearn.plots.maps import embedding_map
 from siamlearn.plots.thresholds import accuracy, distance_histogram
 from siamlearn.plots.training import training_curves
-from siamlearn.reports import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

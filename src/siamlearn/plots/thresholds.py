@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from siamlearn.evaluation import Report
 from siamlearn.plots.canvas import (
     GENUINE,
     IMPOSTOR,
@@ -22,7 +23,6 @@ from siamlearn.plots.canvas import (
     short,
     thinned,
 )
-from siamlearn.reports import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

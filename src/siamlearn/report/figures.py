@@ -13,8 +13,8 @@ from siamlearn import inspection, plots
 
 if TYPE_CHECKING:
     from siamlearn.embeddings import Embeddings
+    from siamlearn.evaluation import Report
     from siamlearn.inspection import Bands
-    from siamlearn.reports import Report
 
 __all__ = ["FIGURES", "OF_TWO", "Drawing", "Picture", "pictures"]
 

@@ -18,7 +18,7 @@ from siamlearn.comparison import strips
 from siamlearn.embeddings import Embeddings
 
 if TYPE_CHECKING:
-    from siamlearn.reports import Report
+    from siamlearn.evaluation import Report
 
 __all__ = ["Flip", "Flips", "flips", "usual_thresholds"]
 

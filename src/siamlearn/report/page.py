@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from siamlearn.evaluation.tables import subject
 from siamlearn.inspection import Pair, WorstPairs, worst_pairs
 from siamlearn.report.figures import FIGURES, Drawing, pictures
 from siamlearn.report.rendering import made_with, require_reports, write_page
@@ -14,11 +15,10 @@ from siamlearn.report.systems import main_table, more_table
 from siamlearn.report.thresholds import slider
 from siamlearn.report.thumbnails import Thumbnails
 from siamlearn.report.words import caveats, said
-from siamlearn.tables import subject
 
 if TYPE_CHECKING:
     from siamlearn.auditing import Audit
-    from siamlearn.reports import Report
+    from siamlearn.evaluation import Report
 
 __all__ = ["html"]
 

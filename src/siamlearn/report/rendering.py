@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from siamlearn.reports import Report
+from siamlearn.evaluation import Report
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from siamlearn.estimates import Estimate
-from siamlearn.tables import measured
+from siamlearn.evaluation.tables import measured
 
 if TYPE_CHECKING:
-    from siamlearn.reports import Report
+    from siamlearn.evaluation import Report
 
 __all__ = ["Bar", "Cell", "Row", "Table", "main_table", "more_table"]
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from siamlearn.estimates import Estimate
+from siamlearn.evaluation.tables import measured, notes, subject
 from siamlearn.report.rendering import require_reports
-from siamlearn.tables import measured, notes, subject
 
 if TYPE_CHECKING:
-    from siamlearn.reports import Report
+    from siamlearn.evaluation import Report
 
 __all__ = ["markdown"]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from siamlearn.inspection import bands
 
 if TYPE_CHECKING:
-    from siamlearn.reports import Report
+    from siamlearn.evaluation import Report
 
 __all__ = ["named_thresholds", "slider", "thresholds"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamlearn.evaluation import differences
+from siamlearn.evaluation.tables import subject
 from siamlearn.report.figures import OF_TWO, Drawing, pictures
 from siamlearn.report.flips import Flip, Flips, flips
 from siamlearn.report.page import provenance
@@ -16,10 +17,9 @@ from siamlearn.report.rendering import made_with, require_reports, write_page
 from siamlearn.report.systems import main_table, more_table
 from siamlearn.report.thumbnails import Thumbnails
 from siamlearn.report.words import caveats, said_of_two
-from siamlearn.tables import subject
 
 if TYPE_CHECKING:
-    from siamlearn.reports import Report
+    from siamlearn.evaluation import Report
 
 __all__ = ["comparison"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
     from siamlearn.auditing import Audit
-    from siamlearn.reports import AtPoint, Difference, Report
+    from siamlearn.evaluation import AtPoint, Difference, Report
 
 __all__ = ["Said", "caveats", "said", "said_of_two"]
 

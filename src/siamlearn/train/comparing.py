@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, final
 from siamlearn import plots
 from siamlearn.data.image_set import ImageSet
 from siamlearn.embeddings import embed
-from siamlearn.evaluation import differences, evaluate
+from siamlearn.evaluation import Difference, Report, differences, evaluate
 from siamlearn.known import known_by
-from siamlearn.reports import Difference, Report
 from siamlearn.train.loading import Run, load_run
 from siamlearn.train.runs import settings_of
 

@@ -15,12 +15,12 @@ from siamlearn.comparison import Protocol, called, people_of
 from siamlearn.data.images import ImageSet
 from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
+from siamlearn.evaluation.measuring import Asked, Statistic, measure, trials_of
+from siamlearn.evaluation.reports import Difference, Report
 from siamlearn.functional.accepted import Accepted
 from siamlearn.functional.intervals import difference, effective
 from siamlearn.functional.resampling import draws, groups, weighted_mean
-from siamlearn.measuring import Asked, Statistic, measure, trials_of
 from siamlearn.operating import OperatingPoint
-from siamlearn.reports import Difference, Report
 
 __all__ = ["differences", "evaluate"]
 

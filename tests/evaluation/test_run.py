@@ -9,12 +9,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from siamlearn import measuring
 from siamlearn.comparison import compare
 from siamlearn.data.images import ImageSet
 from siamlearn.embeddings import Embeddings, embed
 from siamlearn.estimates import Estimate
-from siamlearn.evaluation import differences, evaluate
+from siamlearn.evaluation import differences, evaluate, measuring
 from siamlearn.functional.distances import cosine
 from siamlearn.functional.histogram import PairCounter
 from siamlearn.functional.verification import threshold_at_fmr

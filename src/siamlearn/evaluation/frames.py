@@ -11,7 +11,7 @@ from siamlearn.estimates import Estimate
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from siamlearn.reports import Report
+    from siamlearn.evaluation.reports import Report
 
 __all__ = ["frame"]
 

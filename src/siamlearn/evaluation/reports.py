@@ -11,13 +11,13 @@ from siamlearn.auditing import Audit
 from siamlearn.comparison import Protocol
 from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
-from siamlearn.frames import frame
+from siamlearn.evaluation.frames import frame
+from siamlearn.evaluation.tables import notes, subject, table, verdict
 from siamlearn.functional.accepted import Accepted
 from siamlearn.functional.histogram import Bounds
 from siamlearn.functional.resampling import Cells
 from siamlearn.operating import OperatingPoint
 from siamlearn.search import Found
-from siamlearn.tables import notes, subject, table, verdict
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -17,6 +17,7 @@ from torch import Tensor
 from siamlearn.comparison import Protocol, Strip, people_of, strips
 from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
+from siamlearn.evaluation.reports import AtPoint, Report
 from siamlearn.functional.accepted import Accepted
 from siamlearn.functional.calibration import least_cost
 from siamlearn.functional.histogram import PairCounter, bounds
@@ -25,7 +26,6 @@ from siamlearn.functional.resampling import Cells, Tally, draws, grid, groups, w
 from siamlearn.functional.verification import resolves
 from siamlearn.known import known_by
 from siamlearn.operating import OperatingPoint
-from siamlearn.reports import AtPoint, Report
 from siamlearn.search import Found, search
 
 __all__ = ["Asked", "Statistic", "measure", "trials_of"]

@@ -9,7 +9,7 @@ from siamlearn.auditing import Severity
 from siamlearn.estimates import Estimate
 
 if TYPE_CHECKING:
-    from siamlearn.reports import Report
+    from siamlearn.evaluation.reports import Report
 
 __all__ = ["measured", "notes", "subject", "table", "verdict"]
 

@@ -12,7 +12,7 @@ from sklearn import metrics
 from siamlearn.data.att_faces import ATTFaces
 from siamlearn.data.pair_lists import PairList, read_pairs
 from siamlearn.embeddings import Embeddings, embed
-from siamlearn.folds import evaluate_folds
+from siamlearn.evaluation import evaluate_folds
 from siamlearn.functional.distances import cosine
 
 
