@@ -182,20 +182,3 @@ def test_pieces_are_the_whole_batch(loss):
     found = outcome(on_the_page("train_in_pieces"), loss, norm=False)
 
     assert_close(found, outcome(on_the_page("train"), loss, norm=False))
-
-
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_shares_make_up_the_batch_and_keep_pairs_together(ranks):
-    def a_sampler():
-        return sl.PairSampler(pictures().labels, pairs=4, batches=3)
-
-    share, batches = on_the_page("Share"), [*a_sampler()]
-    pairs = [{*zip(batch[:4], batch[4:], strict=True)} for batch in batches]
-
-    parts = [[*share(a_sampler(), rank, ranks)] for rank in range(ranks)]
-
-    for k, batch in enumerate(batches):
-        assert sorted(batch) == sorted(index for part in parts for index in part[k])
-        for part in parts:
-            half = len(part[k]) // 2
-            assert {*zip(part[k][:half], part[k][half:], strict=True)} <= pairs[k]
