@@ -10,13 +10,14 @@ import pytest
 import torch
 
 import siamlearn as sl
+from siamlearn.evaluation.judgement import caveats
 from siamlearn.known import known
 from siamlearn.report import rendering
 from siamlearn.report.figures import Drawing
 from siamlearn.report.flips import flips
 from siamlearn.report.thresholds import slider, thresholds
 from siamlearn.report.thumbnails import Thumbnails
-from siamlearn.report.words import caveats, said
+from siamlearn.report.words import said
 
 WHEN = datetime(2026, 11, 24, 9, 30)
 LINE = torch.tensor([[0.0], [1.0], [4.0], [7.0]])
@@ -161,7 +162,7 @@ def test_the_verdict_warns_of_people_whom_the_net_was_trained_on():
     learned = replace(on_a_line(), trained_on=known(["anna"]))
     told = said(sl.evaluate(learned))
     assert told.tone == "bad"
-    assert "The net was trained on 1 of these 2 people: this says nothing" in told.lines[1]
+    assert "The net was trained on 1 of the 2 people: this says nothing" in told.lines[1]
 
 
 def test_the_page_says_what_is_missing_from_its_numbers(tmp_path):
@@ -169,7 +170,7 @@ def test_the_page_says_what_is_missing_from_its_numbers(tmp_path):
     report = sl.evaluate(alone, baselines=False)
     text, _ = written(sl.report.html(report, tmp_path / "page.html", figures=()))
     assert "Ranks leave out 1 pictures whose identity is on no other." in text
-    assert all(line in text for line in caveats(report))
+    assert all(each.sentence in text for each in caveats(report))
     assert len(caveats(report)) == 2
 
 

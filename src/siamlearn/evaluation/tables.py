@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from siamlearn.auditing import Severity
 from siamlearn.estimates import Estimate
+from siamlearn.evaluation.judgement import caveats, standing
 
 if TYPE_CHECKING:
     from siamlearn.evaluation.reports import Report
@@ -26,17 +27,15 @@ def verdict(report: Report) -> str:
         'net: AUC'
     """
     reached = f"AUC {report.auc}, EER {report.eer.percent()}"
-    if not report.baselines:
+    stands = standing(report)
+    if stands.best is None:
         return f"{report.name}: {reached}"
-    best = max(report.baselines, key=lambda baseline: baseline.auc)
-    told = next((d for d in report.differences if d.than == best.name and d.what == "AUC"), None)
-    by = "" if told is None else f", a difference of {told.shown}"
-    against = f"AUC {report.auc:.4f} against {best.auc:.4f}{by}"
-    if report.beaten_by:
-        return f"{report.name} does not beat {best.name}: {against}"
-    if told is not None and not told.clear:
-        return f"{report.name} is not clearly better than {best.name}: {against}"
-    return f"{report.name}: {reached}; better than the best baseline, {best.name}: {against}"
+    by = "" if stands.difference is None else f", a difference of {stands.difference.shown}"
+    against = f"AUC {report.auc:.4f} against {stands.best.auc:.4f}{by}"
+    if stands.place == "above":
+        best = stands.best.name
+        return f"{report.name}: {reached}; better than the best baseline, {best}: {against}"
+    return f"{stands.told(report.name)}: {against}"
 
 
 def subject(report: Report) -> str:
@@ -116,27 +115,11 @@ def notes(report: Report) -> list[str]:
             f"[ ] {report.auc.level:.0%} intervals, had other people been measured "
             f"({report.resamples:,} draws)"
         )
-    if report.bounds.widest:
-        lines.append(f"so many pairs are counted in bins: all rates are {report.bounds}")
-    unknown = [value for _, value, _ in measured(report) if value is None]
-    if unknown:
-        lines.append(
-            f"? {report.impostor:,} impostor pairs and {report.pictures:,} pictures are too few "
-            f"to tell (rule of three)"
-        )
-    if report.trained_on:
-        lines.append(
-            f"! the net was trained on {report.trained_on:,} of the {report.people:,} people: this "
-            f"says nothing about new ones"
-        )
+    lines += map(str, caveats(report))
     if report.audit is not None and not report.audit.clean:
         found = [each.kind for each in report.audit if each.severity is not Severity.NOTE]
         kinds = ", ".join(dict.fromkeys(found))
         lines.append(f"! the audit found {kinds}: print(report.audit)")
-    if report.without_answer:
-        lines.append(
-            f"ranks leave out {report.without_answer:,} pictures whose identity is on no other"
-        )
     return lines
 
 

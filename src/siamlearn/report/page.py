@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from siamlearn.evaluation.judgement import caveats
 from siamlearn.evaluation.tables import subject
 from siamlearn.inspection import Pair, WorstPairs, worst_pairs
 from siamlearn.report.figures import FIGURES, Drawing, pictures
@@ -14,7 +15,7 @@ from siamlearn.report.rendering import made_with, require_reports, write_page
 from siamlearn.report.systems import main_table, more_table
 from siamlearn.report.thresholds import slider
 from siamlearn.report.thumbnails import Thumbnails
-from siamlearn.report.words import caveats, said
+from siamlearn.report.words import said
 
 if TYPE_CHECKING:
     from siamlearn.auditing import Audit
@@ -73,7 +74,7 @@ def html(
         report=report,
         subject=subject(report),
         said=said(report, audit),
-        caveats=caveats(report),
+        caveats=[each.sentence for each in caveats(report) if each.mark != "!"],
         main=main_table([report, *report.baselines]),
         more=more_table([report, *report.baselines]),
         data={"kind": "report", "kept": pairs, **slider(report), **pairs_of(worst)},

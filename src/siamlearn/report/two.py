@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamlearn.evaluation import differences
+from siamlearn.evaluation.judgement import caveats
 from siamlearn.evaluation.tables import subject
 from siamlearn.report.figures import OF_TWO, Drawing, pictures
 from siamlearn.report.flips import Flip, Flips, flips
@@ -16,7 +17,7 @@ from siamlearn.report.page import provenance
 from siamlearn.report.rendering import made_with, require_reports, write_page
 from siamlearn.report.systems import main_table, more_table
 from siamlearn.report.thumbnails import Thumbnails
-from siamlearn.report.words import caveats, said_of_two
+from siamlearn.report.words import said_of_two
 
 if TYPE_CHECKING:
     from siamlearn.evaluation import Report
@@ -78,7 +79,7 @@ def comparison(
         other=other,
         subject=subject(one),
         said=said_of_two(one, other, told),
-        caveats=caveats(one),
+        caveats=[each.sentence for each in caveats(one)],
         main=main_table([one, other]),
         more=more_table([one, other]),
         flips=found,

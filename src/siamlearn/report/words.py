@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
+from siamlearn.evaluation.judgement import caveats, of_auc, standing
+
 if TYPE_CHECKING:
     from siamlearn.auditing import Audit
     from siamlearn.evaluation import AtPoint, Difference, Report
 
-__all__ = ["Said", "caveats", "said", "said_of_two"]
+__all__ = ["Said", "said", "said_of_two"]
 
 POINTS = 3  # operating points told on top; the slider has all
 
@@ -50,42 +52,15 @@ def said(report: Report, audit: Audit | None = None) -> Said:
         points.append(f"What {len(report.points) - POINTS} more give is shown beside the slider.")
     if not points:
         points = ["No threshold was chosen on other people: those named below flatter."]
-    if report.trained_on:
-        tone = "bad"
-        points.insert(
-            0,
-            f"The net was trained on {report.trained_on:,} of these {report.people:,} people: "
-            f"this says nothing about new ones.",
-        )
+    grave = [each.sentence for each in caveats(report) if each.mark == "!"]
+    if grave:
+        tone, points = "bad", [*grave, *points]
     errors = [finding for finding in audit or () if finding.severity == "error"]
     if errors:
         tone = "bad"
         number = f"{len(errors)} error{'s' * (len(errors) > 1)}"
         points.append(f"The audit found {number}: read below before you believe a number.")
     return Said(headline, (line, *points), tone)
-
-
-def caveats(report: Report) -> tuple[str, ...]:
-    """What is missing from the numbers of a report, in sentences.
-
-    Example:
-        >>> import siamlearn as sl
-        >>> caveats(sl.evaluate(sl.pixels(sl.DrawnFaces(6, 4)), fmrs=(0.5,), fpirs=(0.5,)))
-        ()
-    """
-    lines = []
-    if None in (*report.fnmr_at.values(), *report.fnir_at.values()):
-        lines.append(
-            f"?: {report.impostor:,} impostor pairs and {report.pictures:,} pictures are too few "
-            f"to tell (rule of three)."
-        )
-    if report.without_answer:
-        lines.append(
-            f"Ranks leave out {report.without_answer:,} pictures whose identity is on no other."
-        )
-    if report.bounds.widest:
-        lines.append(f"So many pairs are counted in bins: all rates are {report.bounds}.")
-    return tuple(lines)
 
 
 def said_of_two(one: Report, other: Report, differences: Sequence[Difference]) -> Said:
@@ -98,7 +73,7 @@ def said_of_two(one: Report, other: Report, differences: Sequence[Difference]) -
         'net and net cannot be told apart on these people'
     """
     lines = tuple(f"{each.what}: {each.shown}" for each in differences)
-    told = _of_auc(differences)
+    told = of_auc(differences)
     if told is None or not told.clear:
         headline = f"{one.name} and {other.name} cannot be told apart on these people"
         return Said(headline, lines, "plain")
@@ -107,23 +82,15 @@ def said_of_two(one: Report, other: Report, differences: Sequence[Difference]) -
 
 
 def _beside_baselines(report: Report) -> tuple[str, str, str]:
-    reached = f"AUC {report.auc}"
-    if not report.baselines:
+    reached, stands = f"AUC {report.auc}", standing(report)
+    if stands.best is None:
         eer = report.eer.percent()
         return f"{report.name}: AUC {report.auc:.3f}", f"{reached}, EER {eer}.", "plain"
-    best = max(report.baselines, key=lambda baseline: float(baseline.auc))
-    told = _of_auc([each for each in report.differences if each.than == best.name])
-    by = "" if told is None else f": a difference of {told.shown}"
-    line = f"{reached} against {best.auc:.4g} of {best.name}{by}."
-    if report.beaten_by:
-        return f"{report.name} does not beat {best.name}", line, "bad"
-    if told is not None and not told.clear:
-        return f"{report.name} is not clearly better than {best.name}", line, "plain"
-    return f"{report.name} beats every baseline", line, "good"
-
-
-def _of_auc(differences: Sequence[Difference]) -> Difference | None:
-    return next((each for each in differences if each.what == "AUC"), None)
+    by = "" if stands.difference is None else f": a difference of {stands.difference.shown}"
+    line = f"{reached} against {stands.best.auc:.4g} of {stands.best.name}{by}."
+    if stands.place == "above":
+        return f"{report.name} beats every baseline", line, "good"
+    return stands.told(report.name), line, "bad" if stands.place == "below" else "plain"
 
 
 def _at(each: AtPoint) -> str:
