@@ -102,7 +102,10 @@ class Plots(Callback):
     def on_epoch_end(self, trainer: Trainer) -> None:
         if not due(trainer, self.every):
             return
+        # All ranks embed, each a share, but one draws.
         found = embed(trainer.net, self.images, distance=self.distance, progress=False)
+        if not trainer.first:
+            return
         report = evaluate(found, baselines=False, audit=False, progress=False)
         figures: dict[str, Figure | Axes] = {
             "loss": plots.training_curves(trainer.log),
