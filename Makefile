@@ -4,13 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 FACES ?=
 
-.PHONY: faces test docs check benchmarks clean
+.PHONY: faces test soak docs check benchmarks clean
 
 faces: $(VENV)/.plots  ## train on the AT&T faces (or drawn ones) and leave a run folder with pictures
 	$(BIN)/python examples/att_faces.py $(FACES)
 
 test: $(VENV)/.test  ## run all tests
 	$(BIN)/python -m pytest --doctest-modules tests src
+
+soak: $(VENV)/.test  ## run the long proofs, once before a release: some minutes on two cores
+	$(BIN)/python -m pytest -m soak tests
 
 check: $(VENV)/.check  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -24,7 +27,8 @@ docs: $(VENV)/.docs  ## build the documentation into docs/_build/html
 
 benchmarks: $(VENV)/.test  ## measure everything again: about an hour on two cores
 	$(BIN)/python benchmarks/losses.py
-	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/loop.py
+	$(BIN)/python benchmarks/micro_batch.py
 	$(BIN)/python benchmarks/att_faces.py
 	$(BIN)/python benchmarks/coverage.py
 	$(BIN)/python benchmarks/operating.py

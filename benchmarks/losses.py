@@ -18,7 +18,6 @@ import json
 import re
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from typing import Any
 import pytorch_metric_learning
 import torch
 from loss_rows import CURVES, EVERY, WORKS, Work
+from processes import answer, child, extra_memory
 from results import write
 from torch import Tensor
 
@@ -137,26 +137,7 @@ def memory(work: Work, name: str, device: str) -> float:
         before = torch.cuda.memory_allocated()
         step(loss, vectors, labels)
         return float(torch.cuda.max_memory_allocated() - before)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the highest resident size so far
-    before = status("VmRSS")
-    step(loss, vectors, labels)
-    return status("VmHWM") - before
-
-
-def status(name: str) -> float:
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return float(found[1]) * 1024
-
-
-def child(*arguments: str) -> Any:
-    done = subprocess.run(
-        [sys.executable, __file__, *arguments], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        msg = f"{' '.join(arguments)}: {done.stderr[-2000:]}"
-        raise RuntimeError(msg)
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return extra_memory(lambda: step(loss, vectors, labels))
 
 
 def measured(index: int, device: str) -> dict[str, Any]:
@@ -233,7 +214,7 @@ def main() -> None:
             found = point(asked.only, asked.size, asked.device)
         else:
             found = memory(WORKS[asked.index], asked.measure, asked.device)
-        sys.stdout.write(json.dumps(found) + "\n")
+        answer(found)
         return
     rows = []
     for index, work in enumerate(WORKS):

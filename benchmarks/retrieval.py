@@ -17,21 +17,18 @@ python benchmarks/retrieval.py --only 20,000   # rows whose name has this in it
 from __future__ import annotations
 
 import argparse
-import gc
 import json
-import re
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import pytorch_metric_learning
 import torch
+from processes import answer, child, extra_memory
 from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from pytorch_metric_learning.utils.inference import CustomKNN, FaissKNN
@@ -145,27 +142,7 @@ def memory(work: Work, name: str) -> float:
     """The most that one search needed beyond what was there before it, in bytes."""
     RUNS[name](Work(10, 4).embeddings())  # loads the code
     embeddings = work.embeddings()
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # forget the highest resident size so far
-    before = status("VmRSS")
-    RUNS[name](embeddings)
-    return status("VmHWM") - before
-
-
-def status(name: str) -> float:
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return float(found[1]) * 1024
-
-
-def child(*arguments: str) -> Any:
-    done = subprocess.run(
-        [sys.executable, __file__, *arguments], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        msg = f"{' '.join(arguments)}: {done.stderr[-2000:]}"
-        raise RuntimeError(msg)
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return extra_memory(lambda: RUNS[name](embeddings))
 
 
 def measured(index: int) -> dict[str, Any]:
@@ -191,7 +168,7 @@ def main() -> None:
     if asked.measure:
         work = WORKS[asked.index]
         found = compare(work) if asked.measure == "time" else memory(work, asked.measure)
-        sys.stdout.write(json.dumps(found) + "\n")
+        answer(found)
         return
     rows = []
     for index, work in enumerate(WORKS):
