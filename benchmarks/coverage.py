@@ -224,8 +224,10 @@ def equals(job: tuple[Population, int, int]) -> list[dict[str, Any]]:
         drawn = zip(*(numbers(a, fixed).values() for a in (one_drawn, other_drawn)), strict=True)
         for ((name, a), (_, b)), (a_drawn, b_drawn) in zip(values, drawn, strict=True):
             limit = math.inf if name == "d prime" else most(name, trials)
-            found = difference(a.item(), b.item(), a_drawn, b_drawn, units=people, trials=limit)
-            p.setdefault(name, []).append(found.p)
+            *_, chance = difference(
+                a.item(), b.item(), a_drawn, b_drawn, units=people, trials=limit
+            )
+            p.setdefault(name, []).append(chance)
     return [
         {"population": population.name, "people": people, "number": name, "p": values}
         for name, values in p.items()

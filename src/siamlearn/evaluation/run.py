@@ -211,8 +211,10 @@ def told(
 ) -> Difference:
     """The difference of two numbers, each with its resamples."""
     (value, drawn), (other, other_drawn) = first, second
-    seen = difference(value, other, drawn, other_drawn, units=units, trials=trials, level=level)
-    return Difference(*names, Estimate(seen.value, seen.low, seen.high, seen.level), seen.p)
+    low, high, p = difference(
+        value, other, drawn, other_drawn, units=units, trials=trials, level=level
+    )
+    return Difference(*names, Estimate(value - other, low, high, level), p)
 
 
 def rank1_drawn(report: Report, weights: Tensor) -> Tensor:

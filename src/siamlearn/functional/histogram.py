@@ -253,14 +253,6 @@ class PairCounter:
             self.add(block.distance, block.same, block.once)
             yield block
 
-    @property
-    def distances(self) -> tuple[Float[Tensor, " g"], Float[Tensor, " i"]] | None:
-        """Those of all genuine and of all impostor pairs; None once they were too many to keep."""
-        if self.histogram is not None:
-            return None
-        genuine, impostor = (torch.cat([torch.empty(0), *kept]) for kept in self.kept)
-        return genuine, impostor
-
     def accepted(self) -> Accepted:
         """How many pairs of each kind are accepted at every threshold."""
         if self.histogram is not None:

@@ -19,7 +19,6 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 __all__ = [
-    "Difference",
     "Trials",
     "difference",
     "effective",
@@ -271,35 +270,6 @@ def trials_needed(rate: float) -> int:
     return number - 1 if number > 1 and 3 / (number - 1) <= rate else number
 
 
-@final
-@dataclass(frozen=True)
-class Difference:
-    """How much more one system reached than another on the same people.
-
-    Args:
-        value: the first minus the second.
-        low: lower end of the interval.
-        high: upper end.
-        p: chance of a difference at least this large, either way, if there were none.
-        level: how often such an interval holds the true difference.
-
-    Example:
-        >>> Difference(0.03, 0.01, 0.05, 0.004).significant
-        True
-    """
-
-    value: float
-    low: float
-    high: float
-    p: float
-    level: float = 0.95
-
-    @property
-    def significant(self) -> bool:
-        """Whether no difference at all is outside the interval."""
-        return not self.low <= 0 <= self.high
-
-
 def difference(
     first: float,
     second: float,
@@ -309,7 +279,7 @@ def difference(
     units: float,
     trials: float = inf,
     level: float = 0.95,
-) -> Difference:
+) -> tuple[float, float, float]:
     """Whether one system is better than another, measured on the same people.
 
     The null hypothesis is that both would reach the same on all the people there are. The
@@ -326,17 +296,17 @@ def difference(
         trials: as for :func:`interval`, for shares; leave it out for what has no bounds.
 
     Returns:
-        The difference, its interval, and a two-sided p, which is never below one in so many
-        resamples and one.
+        The lower and the upper end of the interval of the first minus the second, and a two-sided
+        p, which is never below one in so many resamples and one.
 
     Raises:
         ValueError: where the resamples are not as many for both.
 
     Example:
         >>> seen = torch.linspace(0.9, 0.98, 99, dtype=torch.float64)
-        >>> better = difference(0.95, 0.94, seen + 0.01, seen, units=20)
-        >>> round(better.value, 3), better.p
-        (0.01, 0.01)
+        >>> low, high, p = difference(0.95, 0.94, seen + 0.01, seen, units=20)
+        >>> round(low, 3), round(high, 3), p
+        (0.01, 0.01, 0.01)
     """
     if first_resampled.shape != second_resampled.shape:
         msg = (
@@ -348,13 +318,13 @@ def difference(
     value = first - second
     spread = _spread(first_resampled - second_resampled).item()
     if not spread < inf:
-        return Difference(value, -inf, inf, 1.0, level)
+        return -inf, inf, 1.0
     spread = sqrt(spread**2 + 1 / trials**2)
     from scipy.special import stdtr  # here, because it takes a while
 
     p = 2 * float(stdtr(units - 1, -abs(value) / spread)) if spread > 0 else float(value == 0)
     p = max(p, 1 / (len(first_resampled) + 1))
-    return Difference(value, value - quantile * spread, value + quantile * spread, p, level)
+    return value - quantile * spread, value + quantile * spread, p
 
 
 def _wilson(
