@@ -7,14 +7,15 @@ they are. Whoever reads that waits for one who is dead (pytorch/pytorch#135712, 
 import time
 from uuid import uuid4
 
-import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
 
 __all__ = ["met"]
 
 PAUSE = 0.01  # seconds
+PATIENCE = 1800.0  # seconds, as a process group has
 
 
-def met(store: dist.Store, *, rank: int, ranks: int) -> dist.Store:
+def met(store: Store, *, rank: int, ranks: int, patience: float = PATIENCE) -> Store:
     """A part of a store in which these processes are the first; all of them must call it.
 
     Each leaves a word that nobody else has. The first one answers every such word with the name
@@ -25,12 +26,14 @@ def met(store: dist.Store, *, rank: int, ranks: int) -> dist.Store:
         store: that all of them share, perhaps with others before them.
         rank: which of them this is, from zero.
         ranks: how many there are.
+        patience: seconds that the first one waits for the others.
 
     Raises:
-        TimeoutError: when one of them has not come within the store's time.
+        TimeoutError: when one of them has not come by then.
 
     Example:
-        >>> store = dist.HashStore()
+        >>> from torch.distributed import HashStore
+        >>> store = HashStore()
         >>> store.set("siamlearn/here/0", "an earlier one")
         >>> met(store, rank=0, ranks=1).set("address", "here")
         >>> store.check(["address"])
@@ -40,15 +43,15 @@ def met(store: dist.Store, *, rank: int, ranks: int) -> dist.Store:
     store.set(f"siamlearn/here/{rank}", word)
     if rank == 0:
         part = uuid4().hex
-        _gather(store, part, {*range(1, ranks)})
+        _gather(store, part, {*range(1, ranks)}, patience)
     else:
         part = store.get(f"siamlearn/answer/{word}").decode()  # waits for it
         store.set(f"siamlearn/{part}/{rank}", word)
-    return dist.PrefixStore(f"siamlearn/{part}", store)
+    return PrefixStore(f"siamlearn/{part}", store)
 
 
-def _gather(store: dist.Store, part: str, missing: set[int]) -> None:
-    until = time.monotonic() + store.timeout.total_seconds()
+def _gather(store: Store, part: str, missing: set[int], patience: float) -> None:
+    until = time.monotonic() + patience
     while missing:
         for rank in sorted(missing):
             if store.check([f"siamlearn/{part}/{rank}"]):
@@ -57,6 +60,6 @@ def _gather(store: dist.Store, part: str, missing: set[int]) -> None:
                 word = store.get(f"siamlearn/here/{rank}").decode()
                 store.set(f"siamlearn/answer/{word}", part)
         if missing and time.monotonic() > until:
-            msg = f"ranks {sorted(missing)} have not come within {store.timeout}; are they alive?"
+            msg = f"ranks {sorted(missing)} have not come within {patience:g} s; are they alive?"
             raise TimeoutError(msg)
         time.sleep(PAUSE)
