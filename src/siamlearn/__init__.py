@@ -4,7 +4,7 @@ The names stand in the order of the line that a picture takes: data, nets, losse
 embeddings, evaluation, the gallery that answers.
 """
 
-from siamlearn import functional, inspection, plots, report
+from siamlearn import functional, inspection, plots, report, testing
 from siamlearn.answers import Match, Verdict
 from siamlearn.auditing import Audit, Finding, Severity, audit
 from siamlearn.baselines import pca, pca_lda, pixels, untrained
@@ -92,6 +92,7 @@ from siamlearn.operating import OperatingPoint
 from siamlearn.train.callbacks import Callback, EarlyStopping
 from siamlearn.train.checkpoint import CheckpointError
 from siamlearn.train.comparing import RunComparison, compare_runs
+from siamlearn.train.doctor import Doctor
 from siamlearn.train.ending import Ending
 from siamlearn.train.evaluating import Evaluate, Plots
 from siamlearn.train.finding_rate import RangeTest, find_learning_rate
@@ -135,6 +136,7 @@ __all__ = [
     "CurricularFaceLoss",
     "DecoupledLoss",
     "Difference",
+    "Doctor",
     "DrawnFaces",
     "EarlyStopping",
     "EmbeddingNet",
@@ -250,6 +252,7 @@ __all__ = [
     "split_section",
     "squared_euclidean",
     "t_norm",
+    "testing",
     "two_towers",
     "untrained",
     "write_config",
