@@ -15,12 +15,14 @@ import torch.distributed as dist
 PATIENCE = 60  # seconds
 
 
-def on_ranks(count: int, folder: Path, work: Callable[[int], Any]) -> list[Any]:
+def on_ranks(
+    count: int, folder: Path, work: Callable[[int], Any], *, patience: float = PATIENCE
+) -> list[Any]:
     """What the work gives on each rank; an exception is given back as its text."""
     folder.mkdir(parents=True, exist_ok=True)
     children = [_forked(rank, count, folder, work) for rank in range(count)]
     try:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         for rank, child in enumerate(children):
             while os.waitpid(child, os.WNOHANG) == (0, 0):
                 assert time.monotonic() < deadline, f"rank {rank} is not done"

@@ -3,6 +3,7 @@
 import os
 import signal
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,12 +16,41 @@ from siamlearn.data.samplers import BalancedSampler, PairSampler
 from siamlearn.data.transforms import Augment
 from siamlearn.embeddings import embed
 from siamlearn.functional.pairings import adjacent_pairs
-from siamlearn.nn.losses import ContrastiveLoss, ProxyAnchorLoss, SupConLoss
+from siamlearn.nn.losses import (
+    AdaFaceLoss,
+    ArcFaceLoss,
+    BatchHardLoss,
+    CentreLoss,
+    CombinedMarginLoss,
+    ContrastiveLoss,
+    CosFaceLoss,
+    CurricularFaceLoss,
+    EmbeddingNorm,
+    HistogramLoss,
+    InfoNCELoss,
+    IntraPairVarianceLoss,
+    MagFaceLoss,
+    MarginLoss,
+    NormalisedSoftmaxLoss,
+    ProxyAnchorLoss,
+    ProxyNCALoss,
+    RegularFace,
+    SemiHardTripletLoss,
+    SigmoidLoss,
+    SmoothAPLoss,
+    SoftTripleLoss,
+    SphereFaceLoss,
+    SubCentreArcFaceLoss,
+    SupConLoss,
+    ThresholdConsistentLoss,
+    ZeroMean,
+)
 from siamlearn.nn.references import Memory, Proxies
 from siamlearn.train import checkpoint
 from siamlearn.train.callbacks import Callback
 from siamlearn.train.keeping import Checkpoint
 from siamlearn.train.trainer import Trainer
+from train.conftest import pictures
 from train.on_ranks import on_ranks
 
 LOSSES = {
@@ -35,7 +65,35 @@ LOSSES = {
     "a function": lambda: by_hand,
     "a module": lambda: Centred(),
     "a sum with a function": lambda: ContrastiveLoss() + 0.1 * _module(by_hand),
+    "a learned temperature": lambda: InfoNCELoss(0.5, learned=True),
+    "a learned boundary": lambda: MarginLoss(learned=True, classes=4, regularisation=0.1),
+    "a learned bias": SigmoidLoss,
+    "proxies as classes": lambda: ProxyNCALoss(references=Proxies(4, 4)),
+    "several proxies a class": lambda: SoftTripleLoss(references=Proxies(4, 4, centres=2)),
+    "a softmax": lambda: NormalisedSoftmaxLoss(4, 4, temperature=0.5),
+    "a margin of cosines": lambda: CosFaceLoss(4, 4, scale=8.0),
+    "a margin of angles": lambda: ArcFaceLoss(4, 4, scale=8.0),
+    "a margin of angles, a sample": lambda: ArcFaceLoss(9, 4, scale=8.0, sample=0.7),
+    "a multiple of angles": lambda: SphereFaceLoss(4, 4),
+    "three margins": lambda: CombinedMarginLoss(4, 4, scale=8.0),
+    "several centres": lambda: SubCentreArcFaceLoss(4, 4, scale=8.0),
+    "progress that is remembered": lambda: CurricularFaceLoss(4, 4, scale=8.0, momentum=0.5),
+    "usual lengths": lambda: AdaFaceLoss(4, 4, scale=8.0, momentum=0.5),
+    "lengths that cost": lambda: MagFaceLoss(4, 4, scale=8.0, shortest=0.1, longest=9.0),
+    "centres beside": lambda: ContrastiveLoss() + 0.5 * CentreLoss(4, 4),
+    "regularisers beside": lambda: regularised(),
+    "a histogram": lambda: HistogramLoss(20),
+    "variances": IntraPairVarianceLoss,
+    "a threshold of all": ThresholdConsistentLoss,
+    "the hardest": BatchHardLoss,
+    "semi-hard ones": SemiHardTripletLoss,
+    "precisions": SmoothAPLoss,
 }
+
+
+def regularised():
+    loss = ArcFaceLoss(4, 4, scale=8.0)
+    return loss + RegularFace(loss.proxies.vectors) + 0.1 * ZeroMean() + 0.1 * EmbeddingNorm()
 
 
 def by_hand(embeddings, labels):
@@ -114,12 +172,29 @@ def assert_as_one(said, one):
         assert each["log"] == first["log"]
 
 
+@pytest.fixture(scope="module")
+def of_every_loss(tmp_path_factory):
+    """What two and three ranks make of every loss; they are started once for all of them."""
+    tiny = SimpleNamespace(pictures=pictures)
+
+    def tried(loss):
+        try:
+            return outcome(trained(tiny, loss))
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+
+    def work(rank):
+        torch.set_default_dtype(torch.float64)
+        return {loss: tried(loss) for loss in LOSSES}
+
+    folder = tmp_path_factory.mktemp("ranks")
+    return {n: on_ranks(n, folder / f"{n}", work, patience=300) for n in (2, 3)}
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("count", [2, 3])
-def test_ranks_with_uneven_shares_train_as_one_process(tiny, tmp_path, loss, count):
-    said = on_ranks(count, tmp_path, lambda rank: outcome(trained(tiny, loss)))
-
-    assert_as_one(said, trained(tiny, loss))
+def test_ranks_with_uneven_shares_train_as_one_process(tiny, of_every_loss, loss, count):
+    assert_as_one([each[loss] for each in of_every_loss[count]], trained(tiny, loss))
 
 
 def test_a_rank_without_a_picture_takes_part(tiny, tmp_path):
