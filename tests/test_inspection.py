@@ -334,7 +334,7 @@ def test_the_plane_of_most_variance_keeps_as_much_as_two_dimensions_can(pictures
 
 def test_the_axes_of_the_plane_say_their_share_of_the_variance():
     found = pca_map(on_a_line([0, 1, 5], [0, 1, 1]))
-    assert found.axes == ("principal axis 1 (100%)", "principal axis 2 (0%)")
+    assert found.axes == ("principal axis 1 (100 %)", "principal axis 2 (0 %)")
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 8])

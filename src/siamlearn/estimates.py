@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Self, final
 
-__all__ = ["Estimate"]
+__all__ = ["Estimate", "shown"]
 
 
 @final
@@ -48,8 +48,7 @@ class Estimate(float):
         return not math.isnan(self.low)
 
     def __str__(self) -> str:
-        ends = f" [{self.low:.4g}, {self.high:.4g}]" if self.known else ""
-        return f"{float(self):.4g}{ends}"
+        return shown(self)
 
     def __repr__(self) -> str:
         return f"Estimate({float(self)!r}, {self.low!r}, {self.high!r}, {self.level!r})"
@@ -61,8 +60,7 @@ class Estimate(float):
             >>> Estimate(0.0123, 0.004, 0.0251).percent()
             '1.23 % [0.40, 2.51]'
         """
-        ends = f" [{100 * self.low:.2f}, {100 * self.high:.2f}]" if self.known else ""
-        return f"{100 * self:.2f} %{ends}"
+        return shown(self, percent=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Value, interval and level, ready for JSON; None for what is not known."""
@@ -80,6 +78,29 @@ class Estimate(float):
             Estimate(0.5, 0.25, 0.75, 0.95)
         """
         return cls(**{name: math.nan if v is None else v for name, v in values.items()})
+
+
+def shown(value: float | None, *, percent: bool = False, digits: str | None = None) -> str:
+    """A number as it is told everywhere: in brackets its interval, where it has one.
+
+    Args:
+        value: an :class:`Estimate`, or a plain number; "?" stands for None, where nobody can tell.
+        percent: whether to tell it in per cent, as a share is.
+        digits: how, as in a format string; two behind the point of per cents, or else four in all.
+
+    Example:
+        >>> shown(Estimate(0.98312, 0.951, 0.995)), shown(None)
+        ('0.9831 [0.951, 0.995]', '?')
+        >>> shown(Estimate(0.98312, 0.951, 0.995), percent=True, digits=".1f"), shown(0.5)
+        ('98.3 % [95.1, 99.5]', '0.5')
+    """
+    if value is None:
+        return "?"
+    factor, form = (100, digits or ".2f") if percent else (1, digits or ".4g")
+    text = f"{factor * float(value):{form}}{' %' if percent else ''}"
+    if not isinstance(value, Estimate) or not value.known:
+        return text
+    return f"{text} [{factor * value.low:{form}}, {factor * value.high:{form}}]"
 
 
 def _plain(value: float) -> float | None:

@@ -9,12 +9,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from siamlearn import plots
-from siamlearn.estimates import Estimate
 from siamlearn.plots import canvas as canvas_module
 from siamlearn.plots.canvas import (
     MARKERS,
     PEOPLE,
-    between,
     canvas,
     new_figure,
     save,
@@ -83,14 +81,6 @@ def test_a_curve_is_thinned_alike_in_pieces(monkeypatch, log):
     monkeypatch.setattr(canvas_module, "PIECE", 7)
     pieces = thinned(x, x.square(), log=log, cells=50)
     assert [a.tolist() for a in whole] == [b.tolist() for b in pieces]
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [(Estimate(0.5, 0.4, 0.6), "50.0 % [40.0, 60.0]"), (Estimate(0.5), "50.0 %"), (0.5, "50.0 %")],
-)
-def test_a_rate_is_said_with_its_interval_where_it_has_one(value, shown):
-    assert between(value, percent=True) == shown
 
 
 def test_long_names_keep_their_end():

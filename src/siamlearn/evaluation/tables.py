@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from siamlearn.auditing import Severity
-from siamlearn.estimates import Estimate
+from siamlearn.estimates import Estimate, shown
 from siamlearn.evaluation.judgement import caveats, standing
 
 if TYPE_CHECKING:
@@ -87,10 +87,10 @@ def table(report: Report) -> list[str]:
         >>> table(report)[1].split()[0]
         'AUC'
     """
-    rows = [[name, _cell(value, share)] for name, value, share in measured(report)]
+    rows = [[name, shown(value, percent=share)] for name, value, share in measured(report)]
     for baseline in report.baselines:
         for row, (_, value, share) in zip(rows, measured(baseline), strict=True):
-            row.append(_bare(value, share))
+            row.append(shown(value if value is None else float(value), percent=share))
     head = ["", report.name, *(baseline.name for baseline in report.baselines)]
     return aligned(head, rows)
 
@@ -108,11 +108,11 @@ def notes(report: Report) -> list[str]:
     lines += [str(each) for each in report.differences if each.what == "AUC"]
     lines.append(
         f"* at threshold {report.best_threshold:.4g}, the best for these very pairs: an upper "
-        f"bound ({report.accuracy:.2%} of all pairs told right)"
+        f"bound ({shown(float(report.accuracy), percent=True)} of all pairs told right)"
     )
     if report.auc.known:
         lines.append(
-            f"[ ] {report.auc.level:.0%} intervals, had other people been measured "
+            f"[ ] {100 * report.auc.level:.4g} % intervals, had other people been measured "
             f"({report.resamples:,} draws)"
         )
     lines += map(str, caveats(report))
@@ -134,15 +134,3 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for line in lines
     ]
-
-
-def _cell(value: Estimate | None, share: bool) -> str:
-    if value is None:
-        return "?"
-    return value.percent() if share else str(value)
-
-
-def _bare(value: Estimate | None, share: bool) -> str:
-    if value is None:
-        return "?"
-    return f"{100 * value:.2f} %" if share else f"{value:.4g}"

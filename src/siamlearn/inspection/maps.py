@@ -51,11 +51,13 @@ def pca_map(embeddings: Embeddings) -> Map:
         >>> line = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
         >>> two = Embeddings(line, torch.tensor([0, 1]), ("anna", "bob"), ("1", "2"))
         >>> pca_map(two).points[:, 0].diff().abs().round(decimals=4), pca_map(two).axes[0]
-        (tensor([5.]), 'principal axis 1 (100%)')
+        (tensor([5.]), 'principal axis 1 (100 %)')
     """
     vectors = F.pad(embeddings.vectors, (0, max(0, 2 - embeddings.vectors.shape[1])))
     points, share = _principal(vectors)
-    axes = tuple(f"principal axis {d + 1} ({part:.0%})" for d, part in enumerate(share.tolist()))
+    axes = tuple(
+        f"principal axis {d + 1} ({100 * part:.0f} %)" for d, part in enumerate(share.tolist())
+    )
     return Map(points, (axes[0], axes[1]), "PCA", embeddings)
 
 

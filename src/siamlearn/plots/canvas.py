@@ -6,7 +6,6 @@ apart; where colour alone would say something, a marker, a dash or a word says i
 
 from __future__ import annotations
 
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,7 +28,6 @@ __all__ = [
     "POINTS",
     "RIGHT",
     "WRONG",
-    "between",
     "canvas",
     "dressed",
     "legend",
@@ -155,28 +153,6 @@ def legend(
         frameon=False,
         columnspacing=1.2,
     )
-
-
-def between(value: float, *, percent: bool = False) -> str:
-    """A rate for a legend: in brackets its interval, where it has one.
-
-    Args:
-        value: an :class:`~siamlearn.estimates.Estimate`, or a plain number.
-        percent: whether to say it in per cent.
-
-    Example:
-        >>> from siamlearn.estimates import Estimate
-        >>> between(Estimate(0.98312, 0.951, 0.995))
-        '0.983 [0.951, 0.995]'
-        >>> between(Estimate(0.98312, 0.951, 0.995), percent=True), between(0.5)
-        ('98.3 % [95.1, 99.5]', '0.500')
-    """
-    factor, digits = (100, 1) if percent else (1, 3)
-    shown = f"{factor * value:.{digits}f}" + (" %" if percent else "")
-    low, high = getattr(value, "low", float("nan")), getattr(value, "high", float("nan"))
-    if not isfinite(low + high):
-        return shown
-    return f"{shown} [{factor * low:.{digits}f}, {factor * high:.{digits}f}]"
 
 
 def short(name: str, most: int = 16) -> str:

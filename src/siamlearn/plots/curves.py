@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from siamlearn.estimates import shown
 from siamlearn.evaluation import Report
 from siamlearn.functional.reliability import Reliability
 from siamlearn.plots.canvas import (
@@ -19,7 +20,6 @@ from siamlearn.plots.canvas import (
     NAME,
     OTHERS,
     POINTS,
-    between,
     canvas,
     dressed,
     legend,
@@ -233,7 +233,8 @@ def _size(report: Report) -> tuple[float, float]:
 
 def _value(value: Estimate, style: dict[str, Any], *, percent: bool = False) -> str:
     """The report's value with its interval, those of its baselines without."""
-    return between(float(value) if "ls" in style else value, percent=percent)
+    told = float(value) if "ls" in style else value
+    return shown(told, percent=percent, digits=".1f" if percent else ".3f")
 
 
 def _band(ax: Axes, x: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> None:

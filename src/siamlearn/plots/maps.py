@@ -180,7 +180,8 @@ def _axes_of(embeddings: Embeddings, *, most: int | None) -> tuple[Tensor, list[
     left, scale, _ = torch.linalg.svd(vectors - vectors.mean(dim=0), full_matrices=False)
     share = scale.square() / scale.square().sum().clamp(min=1e-12)
     share = share[: max(1, len(vectors) - 1)]  # n points span n - 1 axes
-    return left * scale, [f"principal axis {d + 1} ({part:.0%})" for d, part in enumerate(share)]
+    parts = enumerate((100 * share).tolist(), start=1)
+    return left * scale, [f"principal axis {d} ({part:.0f} %)" for d, part in parts]
 
 
 def _headline(embeddings: Embeddings) -> str:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from siamlearn.estimates import shown
 from siamlearn.evaluation import Report
 from siamlearn.plots.canvas import (
     GENUINE,
@@ -15,7 +16,6 @@ from siamlearn.plots.canvas import (
     INK,
     NAME,
     POINTS,
-    between,
     canvas,
     dressed,
     legend,
@@ -149,7 +149,7 @@ def _thresholds(ax: Axes, report: Report) -> None:
     """A line at the threshold of each operating point, with its mark on top."""
     named = [(short(seen.point.name, NAME), seen.point.threshold) for seen in report.points]
     if not named:
-        named = [(f"equal error rate {between(report.eer)}", report.eer_threshold)]
+        named = [(f"equal error rate {shown(report.eer, digits='.3f')}", report.eer_threshold)]
     for number, (name, threshold) in enumerate(named):
         ax.plot(
             [threshold, threshold],

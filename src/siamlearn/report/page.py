@@ -108,7 +108,7 @@ def provenance(report: Report) -> dict[str, str]:
     against = report.embeddings if report.gallery is None else report.gallery
     gallery = "" if report.gallery is None else f"; gallery of {len(against):,}"
     interval = (
-        f"{report.auc.level:.0%}, from {report.people:,} people drawn anew with replacement"
+        f"{100 * report.auc.level:.4g} %, from {report.people:,} people drawn anew with replacement"
         if report.auc.known
         else "none"
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
-from siamlearn.estimates import Estimate
+from siamlearn.estimates import Estimate, shown
 from siamlearn.evaluation.tables import measured
 
 if TYPE_CHECKING:
@@ -156,7 +156,8 @@ def _bar(value: Estimate, low: float, high: float) -> Bar | None:
 
 def shown_number(value: float, share: bool) -> str:
     """A share in per cent, or a number with four digits behind the point."""
-    return f"{100 * value:.2f}{SPACE}%" if share else f"{value:.4f}"
+    text = shown(float(value), percent=share, digits=None if share else ".4f")
+    return text.replace(" ", SPACE)
 
 
 def _interval(value: Estimate, share: bool) -> str:

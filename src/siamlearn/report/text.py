@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from siamlearn.estimates import Estimate
+from siamlearn.estimates import shown
 from siamlearn.evaluation.tables import measured, notes, subject
 from siamlearn.report.rendering import require_reports
 
@@ -32,7 +32,7 @@ def markdown(report: Report) -> str:
     require_reports(report)
     systems = [report, *report.baselines]
     rows = [
-        [first[0], *(_number(value, share) for _, value, share in (first, *others))]
+        [first[0], *(shown(value, percent=share) for _, value, share in (first, *others))]
         for first, *others in zip(*(measured(system) for system in systems), strict=True)
     ]
     head = ["", *(system.name for system in systems)]
@@ -59,9 +59,3 @@ def escaped(text: str) -> str:
 
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _number(value: Estimate | None, share: bool) -> str:
-    if value is None:
-        return "?"
-    return value.percent() if share else str(value)
