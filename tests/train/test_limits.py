@@ -93,6 +93,16 @@ def test_an_epoch_is_not_begun_that_would_not_end_in_time(fit):
     assert trainer.stopped.endswith("before the next epoch does")
 
 
+def test_what_is_saved_after_an_epoch_is_counted_to_it(fit):
+    class Saving(Callback):
+        def on_epoch_end(self, trainer):
+            trainer.callbacks[0].now += 50
+
+    # The second epoch ends 90 seconds after the first one, at 130; a third would end at 220.
+    limit = TimeLimit(seconds=200, whole_epochs=True)
+    assert fit(limit, Saving()).step == 8
+
+
 def test_a_first_epoch_that_takes_too_long_is_cut_off(fit):
     trainer = fit(TimeLimit(seconds=25, whole_epochs=True))
     assert (trainer.epoch, trainer.step) == (0, 2)

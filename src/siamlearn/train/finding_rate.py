@@ -68,9 +68,8 @@ class RangeTest:
         """The rate at which the smoothed loss falls fastest; None where it does not fall.
 
         A fall counts where it is larger than what batches differ by. Where the schedule warms up,
-        take the suggestion as its highest rate. It is rather low: on drawn faces, with three
-        losses and two optimizers, three times as much gave a better net in five of six cases, and
-        ten times as much in three (``benchmarks/learning_rate.py``).
+        take the suggestion as its highest rate. It is rather low: try three times as much, too
+        (``benchmarks/learning_rate.py`` tries parts and multiples).
 
         Source:
             Smith: Cyclical Learning Rates for Training Neural Networks, WACV 2017, section 3.3,

@@ -83,8 +83,7 @@ class TimeLimit(Callback):
         self._stop_unless(0.0, "step", trainer)
 
     def on_epoch_start(self, trainer: Trainer) -> None:
-        # From end to end, so that saving counts; an epoch that was entered in its middle does not.
-        if self._epoch is None and trainer.batch == 0:
+        if self._epoch is None:  # later ones count from end to end, and with them what is saved
             self._epoch = time.monotonic()
         self._last = time.monotonic()
 
