@@ -137,19 +137,18 @@ def fit(
     )
     again = None
     if where is not None:
-        settings: dict[str, Any] = {"epochs": epochs, "identities": sampler.rows}
-        settings |= {"pictures": sampler.parts, "weights": weights and str(weights)}
-        settings |= {"learning_rate": learning_rate, "loss_lr": loss_lr, "seed": seed}
-        settings["weight_decay"] = weight_decay
-        sections = {"net": model.config.to_dict(), "split": parts(images, validation)}
-        sections |= (config or {}) | {"fit": settings | described(trainer)}
-        finished, kept = going_on(where, begun, sections)
+        settings: dict[str, Any] = {"epochs": epochs, "seed": seed}
+        settings |= {"identities": sampler.rows, "pictures": sampler.parts}
+        settings |= {"learning_rate": learning_rate, "loss_lr": loss_lr}
+        settings |= {"weight_decay": weight_decay, "weights": weights and str(weights)}
+        sections = {"net": model.config, "split": parts(images, validation)} | (config or {})
+        sections["fit"] = settings | described(trainer)
+        finished, again = going_on(where, begun, sections)
         if finished:
             say(callbacks, f"{where} is finished: its net is as it was trained")
             return Run(where)
-        again = where / "checkpoints" if kept else None
-    loader = DataLoader(small, batch_sampler=sampler)
-    trainer.fit(loader, epochs=epochs, validation=checks, resume=again)
+    batches = DataLoader(small, batch_sampler=sampler)
+    trainer.fit(batches, epochs=epochs, validation=checks, resume=again)
     if not is_done(trainer):
         say(callbacks, advice(where, resume))
     return Run(where, trainer)

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 
@@ -243,3 +244,43 @@ def test_what_the_first_rank_refuses_all_refuse(tmp_path):
     for said in on_ranks(2, tmp_path, lambda rank: train(tmp_path / "runs")):
         assert said.startswith("ValueError: ")
         assert said.endswith("name another folder")
+
+
+SCRIPT = """
+import os, signal, sys
+import siamlearn as sl
+
+class Kill(sl.Callback):
+    def on_step_end(self, trainer):
+        # Each rank once: rank 1 in its first life, rank 0 in the second.
+        life = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+        if (trainer.step, trainer.rank, life) in {(22, 1, 0), (33, 0, 1)}:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+faces = sl.DrawnFaces(6, 4, size=(12, 10), seed=3)
+callbacks = [Kill()] if sys.argv[2] == "kill" else []
+sl.fit(faces, epochs=12, identities=3, pictures=2, folder=sys.argv[1], resume=True,
+       device="cpu", callbacks=callbacks)
+"""
+
+
+@pytest.mark.soak
+def test_torchrun_starts_a_run_again_until_it_is_done(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "--max-restarts", "2", str(tmp_path / "script.py")]
+    # Otherwise the ranks of a second life may look up the addresses of those of the first.
+    environment = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
+    runs = []
+    for what in ("kill", "let live"):
+        folder = tmp_path / what
+        done = subprocess.run(
+            [*command, str(folder), what],
+            env=environment, capture_output=True, text=True, check=False, timeout=200,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("exitcode: -9)") == (2 if what == "kill" else 0)
+        runs.append(sl.load_run(folder))
+    assert same(runs[0].net, runs[1].net)
+    assert runs[0].log == runs[1].log
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kill", "let live", "script.py"]

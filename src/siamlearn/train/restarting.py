@@ -16,7 +16,7 @@ from siamlearn import ranks
 from siamlearn.train.callbacks import Callback
 from siamlearn.train.checkpoint import latest
 from siamlearn.train.ending import require_free
-from siamlearn.train.loading import LOG, Run, is_run
+from siamlearn.train.loading import CHECKPOINTS, LOG, Run, is_run
 from siamlearn.train.reporting import Progress
 from siamlearn.train.runs import (
     CONFIG,
@@ -55,7 +55,7 @@ def run_folder(folder: str | Path | None, resume: bool | str | Path | None) -> t
     return None if found is None else Path(found), bool(begun)
 
 
-def going_on(where: Path, begun: bool, sections: dict[str, Any]) -> tuple[bool, bool]:
+def going_on(where: Path, begun: bool, sections: dict[str, Any]) -> tuple[bool, Path | None]:
     """Write a run's config, or see that it is the one that it was begun with.
 
     Args:
@@ -64,7 +64,7 @@ def going_on(where: Path, begun: bool, sections: dict[str, Any]) -> tuple[bool, 
         sections: of the config.
 
     Returns:
-        Whether the run is finished, and whether it has a checkpoint to go on from.
+        Whether the run is finished, and the folder of checkpoints to go on from if it has any.
 
     Raises:
         ValueError: settings or data differ from those that the run was begun with.
@@ -73,13 +73,13 @@ def going_on(where: Path, begun: bool, sections: dict[str, Any]) -> tuple[bool, 
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> going_on(folder, False, {"fit": {"epochs": 8}})
-        (False, False)
+        (False, None)
         >>> going_on(folder, True, {"fit": {"epochs": 9}})
         Traceback (most recent call last):
         ValueError: the run in ... was begun with other settings: fit.epochs was 8 and is 9; ...
     """
     finished, kept = from_first(lambda: _taken_up(where, begun, sections))
-    return bool(finished), bool(kept)
+    return bool(finished), where / CHECKPOINTS if kept else None
 
 
 def advice(where: Path | None, resume: bool | str | Path | None) -> str:
@@ -148,7 +148,7 @@ def _taken_up(where: Path, begun: bool, sections: dict[str, Any]) -> tuple[bool,
     if (where / CONFIG).exists():
         _refuse_changes(where, read_config(where), sections)
     finished = Run(where).finished
-    kept = latest(where / "checkpoints") is not None
+    kept = latest(where / CHECKPOINTS) is not None
     if not kept and not finished:
         # It was cut off before its first checkpoint: nothing is lost by starting anew.
         (where / LOG).unlink(missing_ok=True)
