@@ -69,7 +69,7 @@ class Passes:
         precision: one of ``PRECISIONS``.
         augment: from floats and a generator to floats.
         micro_batch: pictures in a piece; all of the batch if left out.
-        compile: whether ``torch.compile`` is to make the net quicker.
+        compile: whether ``torch.compile`` is to make the net quicker, or by which backend.
 
     Attributes:
         embeddings, labels: of the last batch that went back, without gradient.
@@ -90,11 +90,15 @@ class Passes:
         precision: str = "float32",
         augment: Augmentation | None = None,
         micro_batch: int | None = None,
-        compile: bool = False,
+        compile: bool | str = False,
     ) -> None:
         self.net, self.criterion, self.device, self.seed = net, criterion, device, seed
         self.dtype, self.augment, self.micro_batch = PRECISIONS[precision], augment, micro_batch
-        self.run: Callable[[Tensor], Tensor] = torch.compile(net) if compile else net
+        self.run: Callable[[Tensor], Tensor] = net
+        if compile:
+            # A piece, or a last batch, may be shorter: that is to be no reason to compile anew.
+            backend = compile if isinstance(compile, str) else "inductor"
+            self.run = torch.compile(net, backend=backend, dynamic=None)
         self.statistics = running_statistics(net)
         self.embeddings: Tensor | None = None
         self.labels: Tensor | None = None

@@ -57,7 +57,8 @@ class Trainer:
             still that of the whole batch, and so is the gradient; it takes a third more time.
         skip: how many steps of a run may be left out because their loss or gradient is not finite;
             each is warned of. An overflow in float16 is none of them.
-        compile: make the net quicker with ``torch.compile``, which takes a while at first.
+        compile: make the net quicker with ``torch.compile``, which takes a while at first; True,
+            or the name of a backend.
         clip: scale the gradient down to this norm where it is longer.
         loss_lr: the learning rate of what is put there; it follows the schedule of the first
             group, whose rate it has if left out.
@@ -107,7 +108,7 @@ class Trainer:
         average: float | None = None,
         micro_batch: int | None = None,
         skip: int = 0,
-        compile: bool = False,
+        compile: bool | str = False,
         device: str | torch.device | None = None,
         seed: int = 0,
     ) -> None:
