@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from siamlearn.data.reading import decode
+from siamlearn.wording import some
 
 __all__ = ["as_bytes", "as_shape", "require_shape"]
 
@@ -62,10 +63,9 @@ def _quantised(block: Tensor) -> UInt8[Tensor, "n c h w"]:
         raise ValueError(msg)
     broken = block.isnan().flatten(1).any(dim=1).nonzero().flatten().tolist()
     if broken:
-        shown = ", ".join(map(str, broken[:5])) + (", …" if len(broken) > 5 else "")
         msg = (
             f"pictures of floats must lie from 0 to 1, but {len(broken)} of {len(block)} hold NaN, "
-            f"counted from 0: {shown}; repair them, or leave them out"
+            f"counted from 0: {some(broken)}; repair them, or leave them out"
         )
         raise ValueError(msg)
     if len(block) and not (block.min() >= 0 and block.max() <= 1):

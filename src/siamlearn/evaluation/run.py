@@ -21,6 +21,7 @@ from siamlearn.functional.accepted import Accepted
 from siamlearn.functional.intervals import difference, effective
 from siamlearn.functional.resampling import draws, groups, weighted_mean
 from siamlearn.operating import OperatingPoint
+from siamlearn.wording import some
 
 __all__ = ["differences", "evaluate"]
 
@@ -246,11 +247,10 @@ def require_pictures(what: str, embeddings: Embeddings) -> None:
     times = Counter(embeddings.names)
     twice = [name for name, count in times.items() if count > 1]
     if twice:
-        shown = ", ".join(twice[:5]) + (", …" if len(twice) > 5 else "")
         msg = (
             f"every picture must have a name of its own, but in the {what} {len(twice)} names "
-            f"are those of several ({shown}); nobody could say which of them was told wrongly: "
-            f"name them apart, as with the folder, or leave copies out"
+            f"are those of several ({some(twice)}); nobody could say which of them was told "
+            f"wrongly: name them apart, as with the folder, or leave copies out"
         )
         raise ValueError(msg)
 
@@ -274,11 +274,10 @@ def check_point(point: OperatingPoint, embeddings: Embeddings, gallery: Embeddin
     people = dict.fromkeys(embeddings.people + (() if gallery is None else gallery.people))
     seen = point.seen(people)
     if seen:
-        shown = ", ".join(seen[:5]) + (", …" if len(seen) > 5 else "")
         msg = (
             f"error rates must be reported on other people than the threshold was chosen on, but "
-            f"{len(seen)} of the {len(people)} tested ones ({shown}) are in the operating point "
-            f"{point.name!r}; fit it on people of their own, from images.split_identities()"
+            f"{len(seen)} of the {len(people)} tested ones ({some(seen)}) are in the operating "
+            f"point {point.name!r}; fit it on people of their own, from images.split_identities()"
         )
         raise ValueError(msg)
     if point.distance is not embeddings.distance:
