@@ -293,7 +293,7 @@ def test_a_difference_that_may_be_chance_is_called_so():
     )
     report = replace(max(one, other, key=lambda report: report.auc), baselines=(other,))
     found = differences(one, other)[0]
-    assert found.than == "other"
+    assert found.second == "other"
     assert found.value == one.auc - other.auc
     assert (found.p < 0.05) == found.clear
 

@@ -22,10 +22,10 @@ from siamlearn.data.pairing import ListedPairs
 from siamlearn.data.samplers import BatchSampler
 from siamlearn.data.turns import Integers
 
-__all__ = ["Paired", "Pairs", "paired", "pairs_of"]
+__all__ = ["GivenPairs", "Paired", "paired", "pairs_of"]
 
 # What `audit` takes for pairs: a list of (left, right), or a sampler of batches.
-Pairs = (
+GivenPairs = (
     Sequence[Sequence[int] | Sequence[str]] | Integers | Tensor | ListedPairs | Sampler[list[int]]
 )
 EPOCHS = 10  # of a sampler, looked at until everybody was seen
@@ -60,7 +60,7 @@ class Paired:
         return len(self.pairs) - sum(self.same)
 
 
-def paired(part: Part, given: Pairs) -> Paired:
+def paired(part: Part, given: GivenPairs) -> Paired:
     """The pairs that were given, as places in the part.
 
     Args:

@@ -8,7 +8,7 @@ from siamlearn.auditing.copies import copies, ordered
 from siamlearn.auditing.findings import Audit, Finding, Severity
 from siamlearn.auditing.labels import wrong_labels
 from siamlearn.auditing.near_copies import near_copies
-from siamlearn.auditing.pairs import Paired, Pairs, paired, pairs_of
+from siamlearn.auditing.pairs import GivenPairs, Paired, paired, pairs_of
 from siamlearn.auditing.parts import Part, part_of
 from siamlearn.auditing.people import (
     left_out,
@@ -36,8 +36,8 @@ def audit(
     gallery: Given | None = None,
     images: Given | None = None,
     point: OperatingPoint | Sequence[OperatingPoint] | None = None,
-    test_pairs: Pairs | None = None,
-    train_pairs: Pairs | None = None,
+    test_pairs: GivenPairs | None = None,
+    train_pairs: GivenPairs | None = None,
     fmr: float | None = None,
 ) -> Audit:
     """Look for what makes a result wrong, before anyone believes it.

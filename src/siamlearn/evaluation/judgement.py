@@ -59,7 +59,7 @@ def standing(report: Report) -> Standing:
     if not report.baselines:
         return Standing("alone")
     best = max(report.baselines, key=lambda baseline: float(baseline.auc))
-    difference = of_auc([each for each in report.differences if each.than == best.name])
+    difference = of_auc([each for each in report.differences if each.second == best.name])
     if report.beaten_by:
         return Standing("below", best, difference)
     doubtful = difference is not None and not difference.clear

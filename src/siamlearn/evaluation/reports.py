@@ -77,8 +77,8 @@ class Difference:
     """By how much the value of one system is above that of another on the same people.
 
     Args:
-        better: the system whose value comes first, be it the better one or not.
-        than: the other.
+        first: the system whose value comes first, be it the better one or not.
+        second: the other.
         what: which number of the report is compared, such as "AUC".
         value: that of the first minus that of the other, with its paired interval.
         p: how often people drawn anew would give so large a difference if there were none.
@@ -88,8 +88,8 @@ class Difference:
         net - pixels: AUC +0.035 [+0.012, +0.061], p = 0.004
     """
 
-    better: str
-    than: str
+    first: str
+    second: str
     what: str
     value: Estimate
     p: float
@@ -106,11 +106,12 @@ class Difference:
         return f"{float(self.value):+.3g} {ends}, p = {self.p:.2g}"
 
     def __str__(self) -> str:
-        return f"{self.better} - {self.than}: {self.what} {self.shown}"
+        return f"{self.first} - {self.second}: {self.what} {self.shown}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and texts, ready for JSON."""
-        names = {"better": self.better, "than": self.than, "what": self.what}
+        # Files that were written before the two were renamed have these keys.
+        names = {"better": self.first, "than": self.second, "what": self.what}
         return {**names, **self.value.to_dict(), "p": self.p}
 
 

@@ -23,14 +23,14 @@ from siamlearn.functional.resampling import groups
 from siamlearn.operating.aims import Aim
 from siamlearn.operating.resemblance import resemblance
 
-__all__ = ["Pairs", "Rule", "chosen_without", "pairs_of", "rates", "share"]
+__all__ = ["PairsOfPeople", "Rule", "chosen_without", "pairs_of", "rates", "share"]
 
 GROUPS = 10  # of people, for leaving some out
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class PairsOfPeople:
     """All distances, with whom they are of.
 
     Args:
@@ -60,7 +60,7 @@ class Pairs:
     who: Int[Tensor, " p"]
     people: int
 
-    def with_people(self) -> Pairs:
+    def with_people(self) -> PairsOfPeople:
         """Of a picture and a person, the nearest picture of that person, in place of two pictures.
 
         Example:
@@ -71,7 +71,7 @@ class Pairs:
             [5.0, 4.0, 4.0]
         """
         picture, person = self.nearest.isfinite().nonzero(as_tuple=True)
-        return Pairs(
+        return PairsOfPeople(
             self.genuine,
             self.of,
             self.nearest[picture, person],
@@ -83,7 +83,7 @@ class Pairs:
         )
 
 
-def pairs_of(embeddings: Embeddings) -> Pairs:
+def pairs_of(embeddings: Embeddings) -> PairsOfPeople:
     """All pairs of these pictures, each once.
 
     They are kept, in 16 bytes each: 5,000 pictures need 200 MB, and some seconds to choose on.
@@ -112,7 +112,7 @@ def pairs_of(embeddings: Embeddings) -> Pairs:
         strangers = distance.masked_fill(strip.same, torch.inf)
         to = torch.full((len(rows), len(names)), torch.inf, dtype=torch.float64)
         nearest.append(to.scatter_reduce(1, who.expand(len(rows), -1), strangers, "amin"))
-    return Pairs(
+    return PairsOfPeople(
         torch.cat(genuine),
         torch.cat(of),
         torch.cat(impostor),
@@ -157,7 +157,7 @@ class Rule:
         return distance <= self.judges[self.group[one], self.group[other]]
 
 
-def chosen_without(pairs: Pairs, aim: Aim, *, stricter: bool) -> Rule:
+def chosen_without(pairs: PairsOfPeople, aim: Aim, *, stricter: bool) -> Rule:
     """Choose a threshold on all people, and also without each two of them.
 
     The threshold that just keeps a rate on few people lets too many others pass: one pair of
@@ -216,7 +216,7 @@ def chosen_without(pairs: Pairs, aim: Aim, *, stricter: bool) -> Rule:
     return Rule(strict, judges * (strict / threshold), group)
 
 
-def kept(pairs: Pairs, aim: Aim, limit: float) -> float:
+def kept(pairs: PairsOfPeople, aim: Aim, limit: float) -> float:
     """The limit, or the largest threshold below it that keeps the aim on all people as well.
 
     The nearest pairs may be of people who are confused: a smaller share of the few that a stricter
@@ -238,7 +238,7 @@ def kept(pairs: Pairs, aim: Aim, limit: float) -> float:
     return threshold
 
 
-def rates(pairs: Pairs, rule: Rule) -> dict[str, Any]:
+def rates(pairs: PairsOfPeople, rule: Rule) -> dict[str, Any]:
     """What the threshold gives on those whom it was chosen on, and what to expect of others.
 
     Returns:

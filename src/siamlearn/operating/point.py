@@ -20,8 +20,9 @@ from siamlearn.functional.pairs import Distance
 from siamlearn.known import known, known_by
 from siamlearn.operating.aims import Aim, aim
 from siamlearn.operating.evidence import Counts, among, thinned
-from siamlearn.operating.left_out import Pairs, chosen_without, pairs_of, rates
+from siamlearn.operating.left_out import PairsOfPeople, chosen_without, pairs_of, rates
 from siamlearn.operating.resemblance import Resemblance
+from siamlearn.wording import some
 
 __all__ = ["OperatingPoint"]
 
@@ -339,16 +340,16 @@ def require_people(embeddings: object) -> None:
         raise ValueError(msg)
     trained = known_by(embeddings.trained_on, embeddings.people)
     if trained:
-        shown = ", ".join(trained[:5]) + (", …" if len(trained) > 5 else "")
         msg = (
             f"a threshold must be chosen on people whom the net was not trained on, as distances "
             f"between those are too good, but {len(trained)} of these {len(embeddings.people)} "
-            f"({shown}) it was; hold out some with images.split_identities() and train on the rest"
+            f"({some(trained)}) it was; hold out some with images.split_identities() and train on "
+            f"the rest"
         )
         raise ValueError(msg)
 
 
-def require_pairs(pairs: Pairs, wanted: Aim, embeddings: Embeddings) -> None:
+def require_pairs(pairs: PairsOfPeople, wanted: Aim, embeddings: Embeddings) -> None:
     if wanted.genuine and not len(pairs.genuine):
         msg = (
             f"{wanted.name} is chosen on genuine pairs, too, but none of {embeddings} shows one "
