@@ -269,8 +269,7 @@ def test_torchrun_starts_a_run_again_until_it_is_done(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", "--max-restarts", "2", str(tmp_path / "script.py")]
-    # Otherwise the ranks of a second life may look up the addresses of those of the first.
-    environment = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     runs = []
     for what in ("kill", "let live"):
         folder = tmp_path / what
