@@ -365,3 +365,37 @@ def test_stopping_and_going_on_in_one_program_equals_one_run(tiny):
     parts.fit(tiny.batches(), epochs=3)
     assert same_weights(parts, whole) == []
     assert parts.log == whole.log
+
+
+class Greedy(nn.Module):
+    """A net for which memory is short."""
+
+    def __init__(self, says):
+        super().__init__()
+        self.weight, self.says = nn.Parameter(torch.ones(1)), says
+
+    def forward(self, images):
+        raise self.says
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"
+        ),
+    ],
+)
+def test_where_memory_is_short_the_error_says_what_would_help(tmp_path, says):
+    net = Greedy(says)
+    trainer = Trainer(net, pull, SGD(net.parameters(), 0.1), callbacks=())
+    with pytest.raises(type(says), match=r"short at step 1, with 12 pictures; micro_batch=3 gives"):
+        trainer.fit([(torch.ones(12, 1), torch.zeros(12).long())], epochs=1)
+
+
+def test_other_errors_of_a_net_stay_what_they_are():
+    net = Greedy(RuntimeError("shapes cannot be multiplied"))
+    trainer = Trainer(net, pull, SGD(net.parameters(), 0.1), callbacks=())
+    with pytest.raises(RuntimeError, match="^shapes cannot be multiplied$"):
+        trainer.fit([(torch.ones(2, 1), torch.zeros(2).long())], epochs=1)

@@ -111,7 +111,7 @@ class Passes:
         Args:
             scale: what is differentiated instead of the loss itself.
         """
-        labels = batch.labels.to(self.device, non_blocking=True)
+        labels = self._moved(batch.labels)
         embed, pieces = self._embedder(batch, place), self._pieces(len(labels))
 
         def price(embeddings: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ class Passes:
     @torch.no_grad()
     def loss(self, batch: Batch, place: Place) -> Tensor:
         """The loss of a batch, for itself."""
-        labels = batch.labels.to(self.device, non_blocking=True)
+        labels = self._moved(batch.labels)
         embed = self._embedder(batch, place, augment=False)
         pieces = enumerate(self._pieces(len(labels)))
         embeddings = torch.cat([embed(number, rows) for number, rows in pieces])
@@ -137,10 +137,15 @@ class Passes:
 
     def floats(self, images: Tensor) -> Tensor:
         """Pictures on the device, as floats from 0 to 1."""
-        images = images.to(self.device, non_blocking=True)
+        images = self._moved(images)
         if images.dtype != torch.uint8:
             return images
         return images.to(torch.get_default_dtype()).div_(255)
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        if self.device.type == "cuda" and tensor.device.type == "cpu" and not tensor.is_pinned():
+            tensor = tensor.pin_memory()  # a copy from other memory is waited for
+        return tensor.to(self.device, non_blocking=True)
 
     def _embedder(
         self, batch: Batch, place: Place, *, augment: bool = True
