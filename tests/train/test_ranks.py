@@ -117,16 +117,18 @@ def _module(loss):
     return SupConLoss() * 0.0 + loss
 
 
-def wide_net(norm=True):
+def wide_net(norm=True, layer=None, last=None):
     torch.manual_seed(0)
+    usual = nn.BatchNorm2d(3) if norm else nn.Identity()
     net = nn.Sequential(
         nn.Conv2d(1, 3, 3),
-        nn.BatchNorm2d(3) if norm else nn.Identity(),
+        usual if layer is None else layer,
         nn.LeakyReLU(),
         nn.Flatten(),
         nn.Linear(48, 4),
+        nn.Identity() if last is None else last,
     )
-    return net.double()
+    return net.to(torch.get_default_dtype())
 
 
 @pytest.fixture(autouse=True)
@@ -137,9 +139,9 @@ def doubles():
     torch.set_default_dtype(before)
 
 
-def trained(tiny, loss, *, pairs=5, epochs=2, callbacks=(), resume=None, **options):
+def trained(tiny, loss, *, net=None, pairs=5, epochs=2, callbacks=(), resume=None, **options):
     images = tiny.pictures()
-    net = wide_net()
+    net = net or wide_net()
     criterion = LOSSES[loss]()
     sampler = PairSampler(images.labels, pairs=pairs, batches=3)
     optimizer = SGD(net.parameters(), lr=0.05, momentum=0.0 if "sparse" in loss else 0.9)
@@ -160,7 +162,7 @@ def outcome(trainer):
 
 
 def assert_as_one(said, one):
-    expected = outcome(one)
+    expected = one if isinstance(one, dict) else outcome(one)
     for each in said:
         assert not isinstance(each, str), each
         torch.testing.assert_close(each["state"], expected["state"], rtol=1e-12, atol=1e-12)
@@ -195,6 +197,43 @@ def of_every_loss(tmp_path_factory):
 @pytest.mark.parametrize("count", [2, 3])
 def test_ranks_with_uneven_shares_train_as_one_process(tiny, of_every_loss, loss, count):
     assert_as_one([each[loss] for each in of_every_loss[count]], trained(tiny, loss))
+
+
+LAYERS = {
+    "of rows": {"last": lambda: nn.BatchNorm1d(4)},
+    "the mean of all batches": {"layer": lambda: nn.BatchNorm2d(3, momentum=None)},
+    "without weights": {"layer": lambda: nn.BatchNorm2d(3, affine=False)},
+    "without an account": {"layer": lambda: nn.BatchNorm2d(3, track_running_stats=False)},
+    "frozen": {"layer": lambda: nn.BatchNorm2d(3).requires_grad_(False)},
+    "of groups": {"layer": lambda: nn.GroupNorm(3, 3)},
+    "of pictures": {"layer": lambda: nn.InstanceNorm2d(3, affine=True)},
+    "of pictures with an account": {
+        "layer": lambda: nn.InstanceNorm2d(3, affine=True, track_running_stats=True)
+    },
+}
+
+
+def of_every_layer(tiny, pairs=5, **options):
+    found = {}
+    for name, made in LAYERS.items():
+        net = wide_net(**{place: make() for place, make in made.items()})
+        found[name] = outcome(trained(tiny, "contrastive", net=net, pairs=pairs, **options))
+    return found
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"pairs": 2}, {"accumulate": 2, "clip": 0.1, "average": 0.9}], ids=str
+)
+def test_norms_of_all_kinds_are_those_of_the_whole_batch(tiny, tmp_path, options):
+    said = on_ranks(3, tmp_path, lambda rank: of_every_layer(tiny, **options))
+    expected = of_every_layer(tiny, **options)
+    for each in (*said, expected):
+        assert isinstance(each, dict), each
+        # In evaluation, a norm without an account is of the pictures that it is given: a share.
+        for row in each["without an account"]["log"]:
+            del row["val_loss"]
+    for name in LAYERS:
+        assert_as_one([each[name] for each in said], expected[name])
 
 
 def test_a_rank_without_a_picture_takes_part(tiny, tmp_path):

@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from siamlearn.nn.ranks import summed
-from siamlearn.ranks import alone
+from siamlearn.ranks import alone, total
 
 __all__ = ["batch_norms", "running_statistics", "set_training", "synchronised"]
 
@@ -78,6 +80,7 @@ def running_statistics(net: nn.Module) -> list[Tensor]:
 def synchronised(net: nn.Module) -> Iterator[None]:
     """Within, the batch norms of a net that trains look at the batch of all ranks.
 
+    Instance norms look at each picture alone, but what they keep account of is of all ranks too.
     Its modules stay what they are: only the way they compute is changed for the while, and only
     where there are several ranks. All ranks must go through the net together, if only with an
     empty batch.
@@ -89,13 +92,16 @@ def synchronised(net: nn.Module) -> Iterator[None]:
         [[-0.999...], [0.999...]]
     """
     norms = [] if alone() else batch_norms(net)
+    each = [] if alone() else [m for m in net.modules() if isinstance(m, _InstanceNorm)]
     for norm in norms:
         norm.forward = partial(_normalised, norm)  # type: ignore[method-assign]
+    for other in each:
+        other.forward = partial(_each_normalised, other)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        for norm in norms:
-            del norm.forward  # the one of its class comes to light again
+        for module in (*norms, *each):
+            del module.forward  # the one of its class comes to light again
 
 
 def _normalised(norm: _BatchNorm, x: Float[Tensor, "n c *places"]) -> Tensor:
@@ -116,6 +122,30 @@ def _normalised(norm: _BatchNorm, x: Float[Tensor, "n c *places"]) -> Tensor:
     if norm.affine:
         y = y * norm.weight.view(shape) + norm.bias.view(shape)
     return y.to(x.dtype)
+
+
+def _each_normalised(norm: _InstanceNorm, x: Float[Tensor, "n c *places"]) -> Tensor:
+    if norm.training and norm.track_running_stats:
+        _keep_account_of_each(norm, x)
+    elif len(x):
+        outcome: Tensor = type(norm).forward(norm, x)
+        return outcome
+    # torch cannot tell that of no pictures there is nothing to do.
+    return F.instance_norm(x, None, None, norm.weight, norm.bias, eps=norm.eps) if len(x) else x
+
+
+@torch.no_grad()
+def _keep_account_of_each(norm: _InstanceNorm, x: Float[Tensor, "n c *places"]) -> None:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    wide = x.to(norm.running_mean.dtype).flatten(2)
+    mean = wide.mean(2, keepdim=True)
+    variance = (wide - mean).square().sum(2) / (wide.shape[2] - 1)
+    count = wide.new_full((wide.shape[1],), len(wide))
+    sums = total(torch.stack([mean.sum((0, 2)), variance.sum(0), count]))
+    share = norm.momentum or 0.0
+    norm.running_mean.lerp_(sums[0] / sums[2], share)
+    norm.running_var.lerp_(sums[1] / sums[2], share)
 
 
 @torch.no_grad()
