@@ -237,7 +237,7 @@ def test_a_resumed_run_has_the_same_findings_and_says_none_twice(tiny, tmp_path,
     run("parts", stop)
     resumed = run("parts", 0, resume=tmp_path / "parts")
     assert resumed.findings == whole.findings
-    assert resumed.turns == whole.turns or stop != 7  # of a part of an epoch, the rest is counted
+    assert resumed.turns == whole.turns
     assert len(said) == 2 * first
     assert resumed.record.state_dict() == whole.record.state_dict()
 
@@ -278,8 +278,8 @@ def test_effective_rank_is_that_of_the_shape_alone(n, d, scale, seed):
     points = torch.randn(n, d, generator=generator, dtype=torch.float64)
     turn, _ = torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64))
     rank = effective_rank(points)
-    assert 1 - 1e-9 <= rank <= min(n - 1, d) + 1e-9
-    assert effective_rank(scale * points @ turn) == pytest.approx(rank)
+    assert 1 - 1e-6 <= rank <= min(n - 1, d) + 1e-6
+    assert effective_rank(scale * points @ turn) == pytest.approx(rank, abs=1e-5)
 
 
 def test_a_look_by_hand():
@@ -297,7 +297,7 @@ def test_a_look_by_hand():
 def test_a_look_at_a_large_batch_keeps_people_together():
     labels = torch.arange(500).repeat(2)
     found = look(torch.randn(1000, 4), labels)
-    assert (found.rows, found.people, found.positives) == (1000, 128, 128)
+    assert (found.rows, found.people, found.positives) == (1000, 64, 64)
 
 
 def test_what_is_not_finite_is_looked_at_all_the_same():

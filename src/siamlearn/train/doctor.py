@@ -109,8 +109,8 @@ class Doctor(Callback):
         if trainer.step == 0:
             self._forget()
         self._aim = aim(trainer.criterion)
-        self._labels.clear()
-        self._seen.clear()
+        if not trainer.first:
+            self._seen.clear()  # the first rank has what was counted before
 
     def on_step_end(self, trainer: Trainer) -> None:
         # Kept as they are: counting them would wait for the device.
@@ -140,16 +140,18 @@ class Doctor(Callback):
         self._say(found, trainer)
 
     def state_dict(self) -> dict[str, Any]:
+        self._count()
         return {
             "findings": [asdict(each) for each in self.findings],
             "record": self.record.state_dict(),
             "turns": dict(self.turns),
+            "seen": dict(self._seen),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.findings = [Symptom(**each) for each in state["findings"]]
         self.record = Record.from_state(state["record"])
-        self.turns = dict(state["turns"])
+        self.turns, self._seen = dict(state["turns"]), Counter(state["seen"])
 
     def _count(self) -> None:
         for labels in self._labels:

@@ -18,7 +18,7 @@ from siamlearn.functional.verification import roc_auc
 
 __all__ = ["Look", "Record", "effective_rank", "look"]
 
-MOST = 256  # pictures that are compared, whole identities first: 65,536 pairs take milliseconds
+MOST = 128  # pictures that are compared, whole identities first: a few milliseconds
 FIRST = 5  # looks that say how a run began; the very first one is of the untrained net
 RECENT = 20  # looks that say how it is now
 
@@ -141,10 +141,13 @@ def effective_rank(embeddings: Float[Tensor, "n d"]) -> float:
     values = embeddings.double()
     size = float(values.abs().max()) if values.numel() else 0.0
     values = values - values.mean(dim=0)
-    singular = torch.linalg.svdvals(values)
     # Equal rows leave the rounding of their mean.
-    if len(values) < 2 or not float(singular[0]) > 1e-12 * size * math.sqrt(values.numel()):
+    if len(values) < 2 or not float(values.norm()) > 1e-12 * size * math.sqrt(values.numel()):
         return 0.0
+    # From the smaller square matrix: ten times as fast as the singular values themselves.
+    wide = values.shape[0] < values.shape[1]
+    squares = torch.linalg.eigvalsh(values @ values.T if wide else values.T @ values)
+    singular = squares.clamp(min=0).sqrt()
     shares = singular / singular.sum()
     return float(torch.special.entr(shares).sum().exp())
 
@@ -157,7 +160,7 @@ def look(
     distance: Distance = euclidean,
     **known: Any,
 ) -> Look:
-    """A batch in numbers; of more than 256 pictures, whole identities of them.
+    """A batch in numbers; of more than 128 pictures, whole identities of them.
 
     Args:
         embeddings: of the batch, on any device and of any precision.

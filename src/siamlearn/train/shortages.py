@@ -115,7 +115,7 @@ def overfitting(log: Sequence[Mapping[str, float]]) -> Symptom | None:
         log: the rows of the epochs, with ``loss`` and ``val_loss``.
 
     Example:
-        >>> values = [(0.5, 0.6), (0.4, 0.5), (0.3, 0.6), (0.2, 0.7), (0.1, 0.8), (0.1, 0.9)]
+        >>> values = [(0.5, 0.6), (0.4, 0.5), (0.3, 0.6), (0.2, 0.8), (0.1, 0.8), (0.1, 0.9)]
         >>> log = [{"step": 9.0, "loss": loss, "val_loss": val} for loss, val in values]
         >>> overfitting(log).seen.split(",")[0]
         'val_loss was best in epoch 2 of 6'
