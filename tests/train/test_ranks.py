@@ -236,6 +236,38 @@ def test_norms_of_all_kinds_are_those_of_the_whole_batch(tiny, tmp_path, options
         assert_as_one([each[name] for each in said], expected[name])
 
 
+def test_half_precision_differs_by_its_rounding(tiny, tmp_path):
+    def work():
+        torch.set_default_dtype(torch.float32)
+        net = wide_net(last=nn.BatchNorm1d(4))
+        return outcome(trained(tiny, "usual lengths", net=net, precision="bfloat16"))
+
+    said = on_ranks(3, tmp_path, lambda rank: work())
+    expected = work()
+    for each in said:
+        assert isinstance(each, dict), each
+        assert all(torch.equal(v, said[0]["state"][k]) for k, v in each["state"].items())
+        # One part in 256 is what bfloat16 can tell apart, and it adds up over the steps.
+        torch.testing.assert_close(each["state"], expected["state"], rtol=0.03, atol=0.03)
+        for row, other in zip(each["log"], expected["log"], strict=True):
+            assert row == pytest.approx(other, rel=0.03)
+
+
+def test_dropout_is_each_ranks_own_and_leaves_them_equal(tiny, tmp_path):
+    masks = []
+
+    def work(rank):
+        net = wide_net(last=nn.Dropout(0.5))
+        net[-1].register_forward_hook(lambda *given: masks.append(given[2].detach() == 0))
+        trainer = trained(tiny, "contrastive", net=net, epochs=1, pairs=4)
+        return state(trainer), masks
+
+    (one, first), (other, second) = on_ranks(2, tmp_path, work)
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert len(first) == len(second) > 3
+    assert not any(torch.equal(*pair) for pair in zip(first[:3], second[:3], strict=True))
+
+
 def test_a_rank_without_a_picture_takes_part(tiny, tmp_path):
     said = on_ranks(3, tmp_path, lambda rank: outcome(trained(tiny, "contrastive", pairs=2)))
 
