@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -23,14 +24,16 @@ def following(trainer: Trainer, groups: Iterator[list[Batch]]) -> list[Batch]:
 
     Example:
         >>> from types import SimpleNamespace
-        >>> following(SimpleNamespace(ranks=1), iter([["a batch"]]))
+        >>> following(SimpleNamespace(ranks=1, waited=0.0), iter([["a batch"]]))
         ['a batch']
     """
+    start = time.perf_counter()
     try:
         group = next(groups)
     except Exception as error:
         agree(trainer, error)
         raise
+    trainer.waited += time.perf_counter() - start
     agree(trainer)
     return group
 

@@ -73,7 +73,7 @@ class Throughput(Callback):
 
     def on_epoch_start(self, trainer: Trainer) -> None:
         self._begun = time.perf_counter()
-        self._pictures, self._waited = 0, getattr(trainer, "waited", 0.0)
+        self._pictures, self._waited = 0, trainer.waited
 
     def on_step_end(self, trainer: Trainer) -> None:
         self._ended = time.perf_counter()
@@ -85,8 +85,7 @@ class Throughput(Callback):
         row["seconds"] = seconds
         if self._pictures:
             row["pictures_per_second"] = self._pictures / seconds
-        if hasattr(trainer, "waited"):
-            row["waiting"] = (trainer.waited - self._waited) / seconds
+        row["waiting"] = (trainer.waited - self._waited) / seconds
 
 
 @final

@@ -75,6 +75,7 @@ class Trainer:
         gradient_norm: length of the last step's gradient, before ``clip``.
         embeddings, labels: of the last batch, on this rank, without gradient.
         pictures: how many the last step had, on all ranks.
+        waited: seconds spent on getting batches, so far.
         rank, ranks: which process this is, from zero, and of how many.
         log: a row for each epoch: epoch, step, loss, lr, val_loss, and what callbacks add.
         stopped: why training ended before its last epoch, or None.
@@ -149,7 +150,7 @@ class Trainer:
         self.log: list[dict[str, float]] = []
         self.stopped: str | None = None
         self.asked: str | None = None  # to stop, on this rank
-        self.total, self.counted = 0.0, 0
+        self.total, self.waited, self.counted = 0.0, 0.0, 0
         self.feed: Feed | None = None
         self.options = describing.options(optimizer)
 
@@ -278,7 +279,7 @@ class Trainer:
         self._save(epoch_ended=True, last=self.stopped is not None or self.epoch == self.epochs)
 
     def _end_epoch(self, validation: Feed | None) -> None:
-        row = {"epoch": self.epoch + 1, "step": self.step}
+        row: dict[str, float] = {"epoch": self.epoch + 1, "step": self.step}
         row["loss"] = self.total / self.counted if self.counted else math.nan
         row["lr"] = float(self.optimizer.param_groups[0]["lr"])
         if validation is not None:
