@@ -181,7 +181,8 @@ class Doctor(Callback):
             if symptom is None:
                 continue
             before = [each.degree for each in self.findings if each.name == symptom.name]
-            if before and not symptom.degree >= WORSE * max(before):
+            worst = max(before, default=0.0)
+            if before and (math.isinf(worst) or symptom.degree < WORSE * worst):
                 continue
             self.findings.append(symptom)
             if trainer.first:
