@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siamlearn import comparison as module
+from siamlearn import inspection
 from siamlearn.embeddings import Embeddings
+from siamlearn.evaluation import Report
 from siamlearn.functional.accepted import accepted
 from siamlearn.functional.distances import cosine, euclidean
 from siamlearn.functional.intervals import Trials, interval
@@ -37,9 +39,16 @@ def on_a_line(positions, labels, *, identities=("anna", "bob", "cleo", "dan"), n
     return Embeddings(vectors, torch.tensor(labels), tuple(identities), tuple(names))
 
 
+def some_of_a_report(**values):
+    """A Report with nothing but these values."""
+    report = object.__new__(Report)
+    vars(report).update(values)
+    return report
+
+
 def reported(embeddings, gallery=None, *, threshold=2.0, points=()):
     """As much of a report as is looked at; a real one refuses people without pairs."""
-    return SimpleNamespace(
+    return some_of_a_report(
         embeddings=embeddings, gallery=gallery, points=points, eer_threshold=threshold
     )
 
@@ -264,7 +273,7 @@ def counted():
     tally = Tally(seen.threshold.double(), 5)
     once, same = strip.once, strip.same
     tally.add(strip.distance, once & same, once & ~same, found.labels, found.labels)
-    return SimpleNamespace(
+    return some_of_a_report(
         cells=tally.cells(),
         people=5,
         pictures=20,
@@ -384,3 +393,26 @@ def test_umap_parts_two_groups():
     found = replace(found, vectors=0.1 * found.vectors + 10 * found.labels[:, None])
     points = umap_map(found).points
     assert points[found.labels == 0].mean(0).dist(points[found.labels == 1].mean(0)) > 3
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        inspection.worst_pairs,
+        inspection.zoo,
+        inspection.people_distances,
+        inspection.confusions,
+        inspection.bands,
+        inspection.reliability,
+    ],
+    ids=lambda look: look.__name__,
+)
+def test_what_is_no_report_is_refused_in_words(look):
+    with pytest.raises(TypeError, match=r"a Report is needed first, as evaluate\(…\) returns it"):
+        look(torch.eye(3))
+
+
+@pytest.mark.parametrize("look", [inspection.pca_map, inspection.tsne_map, inspection.umap_map])
+def test_a_map_of_anything_but_embeddings_is_refused_in_words(look):
+    with pytest.raises(TypeError, match=r"a map is of Embeddings, .* got Tensor"):
+        look(torch.eye(3))

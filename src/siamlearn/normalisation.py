@@ -152,6 +152,8 @@ class Normalised:
 def z_norm(cohort: Embeddings) -> Normalised:
     """Distances relative to how far the cohort is from the reference, the enrolled picture.
 
+    They are not symmetric: without a gallery each pair counts in one of its two directions.
+
     Example:
         >>> line, labels = torch.tensor([[0.0], [2.0]]), torch.tensor([0, 1])
         >>> cohort = Embeddings(line, labels, ("anna", "bob"), ("1.png", "2.png"))
@@ -168,7 +170,8 @@ def z_norm(cohort: Embeddings) -> Normalised:
 def t_norm(cohort: Embeddings) -> Normalised:
     """Distances relative to how far the cohort is from the query, the picture asked about.
 
-    It cannot change who is nearest to a picture, only whether that is near enough.
+    It cannot change who is nearest to a picture, only whether that is near enough. It is not
+    symmetric: without a gallery each pair counts in one of its two directions.
 
     Example:
         >>> line, labels = torch.tensor([[0.0], [2.0]]), torch.tensor([0, 1])

@@ -172,3 +172,9 @@ def test_an_audit_of_nothing_is_refused():
 def test_what_is_no_part_is_refused():
     with pytest.raises(TypeError, match="gallery must be an ImageSet or Embeddings, got Tensor"):
         sl.audit(FACES, gallery=FACES.pixels)
+
+
+@pytest.mark.parametrize("fmr", [0, 1, 3, -0.1])
+def test_a_rate_that_is_none_is_refused(fmr):
+    with pytest.raises(ValueError, match=f"fmr must be above 0 and below 1, got {fmr:g}"):
+        sl.audit(sl.DrawnFaces(3, 2), fmr=fmr)

@@ -167,6 +167,19 @@ def test_the_operating_point_is_reported_on_other_people():
     assert f"FMR 10 %: threshold {point.threshold:.4g}, FMR {report.fmr.percent()}" in str(report)
 
 
+def test_what_calibrations_cost_is_told_once_where_it_is_the_same():
+    others = scattered(prefix="other")
+    one, two = (OperatingPoint.fit(others, fmr=fmr) for fmr in (0.1, 0.2))
+    text = str(evaluate(scattered(seed=1), (one, two)))
+    assert text.count("Cllr") == 1
+    assert "at each of them: Cllr" in text
+
+    apart = OperatingPoint.fit(scattered(seed=3, prefix="more"), fmr=0.2)
+    assert str(evaluate(scattered(seed=1), (one, apart))).count("Cllr") == 2
+    without = replace(two, calibration=None)
+    assert str(evaluate(scattered(seed=1), (one, without))).count("Cllr") == 1
+
+
 def test_several_operating_points_are_reported_side_by_side():
     other = scattered(prefix="other")
     strict, loose = (OperatingPoint.fit(other, fmr=fmr, name=f"{fmr}") for fmr in (0.05, 0.2))
@@ -377,6 +390,8 @@ def test_a_report_is_saved_as_strict_json(tmp_path):
         ({"embeddings": pictures()}, "embeddings must be Embeddings, got ImageSet"),
         ({"point": pictures()}, "point must be OperatingPoint, got ImageSet; .* to train="),
         ({"gallery": pictures()}, "gallery must be Embeddings, got ImageSet"),
+        ({"baselines": "pixels"}, "baselines is either True or False, got 'pixels'"),
+        ({"audit": 1}, "audit is either True or False, got 1"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_in_words(arguments, message):

@@ -455,3 +455,9 @@ def test_a_number_of_numpy_passes_where_a_tensor_of_it_does():
 def test_what_is_no_number_is_refused_in_words(wanted, error, message):
     with pytest.raises(error, match=message):
         OperatingPoint.fit(people(8), **wanted)
+
+
+@pytest.mark.parametrize("name", ["", "  ", 3])
+def test_a_point_without_a_name_is_refused(name):
+    with pytest.raises(ValueError, match="a text with a letter or more, got"):
+        OperatingPoint.fit(people(4), fmr=0.1, name=name)

@@ -1,6 +1,7 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from figures import curve
 from siamlearn.plots import range_test, training_curves
@@ -43,3 +44,16 @@ def test_a_range_test_is_two_curves_and_a_line_at_the_suggestion():
     assert curve(ax, "suggested, 0.1")[0].tolist() == [0.1, 0.1]
     assert ax.get_xscale() == "log"
     assert len(range_test(SimpleNamespace(**tried, suggestion=None)).lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("log", "message"),
+    [
+        (torch.ones(3), "of rows, as trainer.log has them, got Tensor"),
+        ("log.csv", "of rows, as trainer.log has them, got str"),
+        ([0.5, 0.4], "names its values, as in trainer.log, got float"),
+    ],
+)
+def test_what_is_no_log_is_refused_in_words(log, message):
+    with pytest.raises(TypeError, match=message):
+        training_curves(log)

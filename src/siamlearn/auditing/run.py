@@ -62,8 +62,8 @@ def audit(
 
     Raises:
         TypeError: a part is neither pictures nor embeddings.
-        ValueError: nothing was given, or pairs of a part that was not, or of pictures that it does
-            not have.
+        ValueError: nothing was given, an FMR that is none, or pairs of a part that was not, or of
+            pictures that it does not have.
 
     Example:
         >>> from siamlearn.data.drawn import DrawnFaces
@@ -87,6 +87,9 @@ def audit(
             "an audit needs something to look at, got nothing; pass what is tested, and train=, "
             "calibration=, gallery= or images="
         )
+        raise ValueError(msg)
+    if fmr is not None and not 0 < fmr < 1:
+        msg = f"fmr must be above 0 and below 1, got {fmr:g}; 0.01 is 1 impostor pair in 100"
         raise ValueError(msg)
     lists = [
         paired(required(parts, role), pairs)

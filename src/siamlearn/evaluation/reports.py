@@ -22,7 +22,7 @@ from siamlearn.search import Found
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["AtPoint", "Difference", "Report"]
+__all__ = ["AtPoint", "Difference", "Report", "require_reports"]
 
 FORMAT = 1
 
@@ -54,10 +54,20 @@ class AtPoint:
     least_cllr: float | None = None
 
     def __str__(self) -> str:
+        return f"{self.rates}, {self.cost}" if self.cost else self.rates
+
+    @property
+    def rates(self) -> str:
+        """Its threshold and its error rates, in words."""
         rates = f"FMR {self.fmr.percent()}, FNMR {self.fnmr.percent()}"
-        if self.cllr is not None:
-            rates += f", Cllr {self.cllr} bits (at best {self.least_cllr:.4g})"
         return f"{self.point.name}: threshold {self.point.threshold:.4g}, {rates}"
+
+    @property
+    def cost(self) -> str:
+        """What its calibration costs, in words; empty where it has none."""
+        if self.cllr is None:
+            return ""
+        return f"Cllr {self.cllr} bits (at best {self.least_cllr:.4g})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and dictionaries, ready for JSON."""
@@ -259,6 +269,24 @@ class Report:
         path = Path(path)
         path.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
         return path
+
+
+def require_reports(*given: object) -> None:
+    """Refuse what did not come from ``evaluate``, in words.
+
+    Example:
+        >>> require_reports("report.html")
+        Traceback (most recent call last):
+        TypeError: a Report is needed first, as evaluate(…) returns it, got str: 'report.html'
+    """
+    for each in given:
+        if not isinstance(each, Report):
+            shown = f": {each!r}" if isinstance(each, (str, Path)) else ""
+            msg = (
+                f"a Report is needed first, as evaluate(…) returns it, got "
+                f"{type(each).__name__}{shown}"
+            )
+            raise TypeError(msg)
 
 
 def plain(value: Any) -> Any:

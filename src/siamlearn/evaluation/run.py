@@ -74,7 +74,7 @@ def evaluate(
         progress: True shows a progress bar, False none, None one at a terminal if it takes long.
 
     Raises:
-        TypeError: the embeddings, a point or the gallery are something else.
+        TypeError: the embeddings, a point, the gallery or a switch are something else.
         ValueError: there is no genuine or no impostor pair, two pictures have one name, or an
             operating point was fitted on people who are reported on, or with another distance.
 
@@ -97,6 +97,7 @@ def evaluate(
     points = tuple(point) if isinstance(point, list | tuple) else (point,)
     points = tuple(each for each in points if each is not None)
     require_kinds(embeddings, points, gallery)
+    require_switches(baselines=baselines, audit=audit)
     require_pictures("tested pictures", embeddings)
     if gallery is not None:
         require_pictures("gallery", gallery)
@@ -236,6 +237,16 @@ def require_kinds(embeddings: object, points: Sequence[object], gallery: object)
             msg = (
                 f"point must be OperatingPoint, got {type(point).__name__}; pictures that the "
                 f"net was trained on go to train="
+            )
+            raise TypeError(msg)
+
+
+def require_switches(**switches: object) -> None:
+    for name, given in switches.items():
+        if not isinstance(given, bool):
+            msg = (
+                f"{name} is either True or False, got {given!r}: all are reported, or none; to "
+                f"compare with another system, evaluate it, and ask for sl.differences"
             )
             raise TypeError(msg)
 

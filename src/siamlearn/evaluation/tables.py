@@ -10,7 +10,7 @@ from siamlearn.estimates import Estimate, shown
 from siamlearn.evaluation.judgement import caveats, standing
 
 if TYPE_CHECKING:
-    from siamlearn.evaluation.reports import Report
+    from siamlearn.evaluation.reports import AtPoint, Report
 
 __all__ = ["measured", "notes", "subject", "table", "verdict"]
 
@@ -104,7 +104,7 @@ def notes(report: Report) -> list[str]:
         >>> notes(report)[0][:14]
         '* at threshold'
     """
-    lines = [str(each) for each in report.points]
+    lines = told_at(report.points)
     lines += [str(each) for each in report.differences if each.what == "AUC"]
     lines.append(
         f"* at threshold {report.best_threshold:.4g}, the best for these very pairs: an upper "
@@ -121,6 +121,14 @@ def notes(report: Report) -> list[str]:
         kinds = ", ".join(dict.fromkeys(found))
         lines.append(f"! the audit found {kinds}: print(report.audit)")
     return lines
+
+
+def told_at(points: Sequence[AtPoint]) -> list[str]:
+    """A line for each operating point; what calibrations cost is told once where it is the same."""
+    costs = {each.cost for each in points}
+    if len(points) < 2 or len(costs) > 1 or "" in costs:
+        return [str(each) for each in points]
+    return [*(each.rates for each in points), f"at each of them: {costs.pop()}"]
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -53,6 +53,7 @@ def pca_map(embeddings: Embeddings) -> Map:
         >>> pca_map(two).points[:, 0].diff().abs().round(decimals=4), pca_map(two).axes[0]
         (tensor([5.]), 'principal axis 1 (100 %)')
     """
+    _require(embeddings)
     vectors = F.pad(embeddings.vectors, (0, max(0, 2 - embeddings.vectors.shape[1])))
     points, share = _principal(vectors)
     axes = tuple(
@@ -83,6 +84,7 @@ def tsne_map(embeddings: Embeddings, *, perplexity: float | None = None, seed: i
     Source:
         van der Maaten, Hinton: Visualizing Data using t-SNE, JMLR 9, 2008, as in scikit-learn.
     """
+    _require(embeddings)
     count = _counted(embeddings, "t-SNE")
     perplexity = min(30.0, (count - 1) / 3) if perplexity is None else perplexity
     if not 0 < perplexity < count:
@@ -119,6 +121,7 @@ def umap_map(embeddings: Embeddings, *, neighbours: int = 15, seed: int = 0) -> 
     Source:
         McInnes, Healy, Melville: UMAP, arXiv 1802.03426, 2018, as in umap-learn.
     """
+    _require(embeddings)
     count = _counted(embeddings, "UMAP")
     try:
         from umap import UMAP
@@ -129,6 +132,13 @@ def umap_map(embeddings: Embeddings, *, neighbours: int = 15, seed: int = 0) -> 
     descent = UMAP(n_neighbors=min(neighbours, count - 1), random_state=seed, n_jobs=1)
     points = torch.as_tensor(descent.fit_transform(_compared(embeddings).numpy()))
     return Map(points, ("", ""), "UMAP", embeddings)
+
+
+def _require(embeddings: object) -> None:
+    if not isinstance(embeddings, Embeddings):
+        what = type(embeddings).__name__
+        msg = f"a map is of Embeddings, as embed(net, images) returns them, got {what}"
+        raise TypeError(msg)
 
 
 def _counted(embeddings: Embeddings, name: str) -> int:

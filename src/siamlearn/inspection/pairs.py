@@ -14,6 +14,7 @@ from torch import Tensor
 
 from siamlearn.comparison import Strip, strips
 from siamlearn.embeddings import Embeddings
+from siamlearn.evaluation.reports import require_reports
 
 if TYPE_CHECKING:
     from siamlearn.evaluation import Report
@@ -84,6 +85,7 @@ def worst_pairs(report: Report, count: int = 12) -> WorstPairs:
         >>> worst.genuine, worst.impostor
         ((Pair(probe=2, reference=3, distance=3.0),), (Pair(probe=1, reference=2, distance=3.0),))
     """
+    require_reports(report)
     if count < 1:
         msg = f"count must be at least 1 pair of each kind, got {count}"
         raise ValueError(msg)

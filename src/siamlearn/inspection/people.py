@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from siamlearn.comparison import people_of, strips
+from siamlearn.evaluation.reports import require_reports
 
 if TYPE_CHECKING:
     from siamlearn.evaluation import Report
@@ -106,6 +107,7 @@ def zoo(report: Report, threshold: float | None = None) -> Zoo:
         1998. The four kinds and their quarters: Yager, Dunstone: The Biometric Menagerie, IEEE
         TPAMI 32(2), 2010. Deviation: who is equal to the quartile is not outstanding.
     """
+    require_reports(report)
     threshold = _threshold(report, threshold)
     who, reference_who, names = people_of(report.embeddings, report.gallery)
     shape = (3, len(names))  # pairs, their distances, those told wrongly
@@ -187,6 +189,7 @@ def people_distances(report: Report) -> PeopleDistances:
         tensor([[1., 5.],
                 [5., 3.]], dtype=torch.float64)
     """
+    require_reports(report)
     who, reference_who, names = people_of(report.embeddings, report.gallery)
     people = len(names)
     if people > MOST_PEOPLE:
@@ -259,6 +262,7 @@ def confusions(
         >>> confusions(sl.evaluate(found), threshold=1.0)
         (('anna', 'cleo'),)
     """
+    require_reports(report)
     if not 0 < share <= 1:
         msg = f"share must be above 0 and at most 1, got {share:g}; 0.5 links by half the pairs"
         raise ValueError(msg)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from siamlearn.evaluation.measuring import trials_of
+from siamlearn.evaluation.reports import require_reports
 from siamlearn.functional.accepted import Accepted
 from siamlearn.functional.intervals import effective, interval
 from siamlearn.functional.reliability import Reliability
@@ -89,6 +90,7 @@ def bands(report: Report, *, level: float = 0.95, resamples: int = 1000, seed: i
         the ROC is vertical averaging: Fawcett: An introduction to ROC analysis, Pattern
         Recognition Letters 27, 2006.
     """
+    require_reports(report)
     cells = report.cells
     seen, drawn = cells.accepted(), cells.resampled(draws(cells.units, resamples, seed))
     trials = trials_of(report.embeddings, report.gallery, report.found)
@@ -151,6 +153,7 @@ def reliability(report: Report, *, prior: float = 0.5, bins: int = 15) -> Reliab
         >>> round(found.share.sum().item(), 6), bool((found.predicted.diff() > 0).all())
         (1.0, True)
     """
+    require_reports(report)
     calibrated = [each.point.calibration for each in report.points if each.point.calibration]
     if not calibrated:
         msg = (

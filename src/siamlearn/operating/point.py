@@ -151,6 +151,7 @@ class OperatingPoint:
             eer=eer,
             balanced=balanced,
         )
+        require_name(name)
         require_people(embeddings)
         pairs = pairs_of(embeddings)
         require_pairs(pairs, wanted, embeddings)
@@ -323,6 +324,15 @@ class OperatingPoint:
             msg = f"{path} must be a JSON file with an operating point: {error}"
             raise ValueError(msg) from error
         return cls.from_dict(values, distance=distance)
+
+
+def require_name(name: object) -> None:
+    if name is not None and (not isinstance(name, str) or not name.strip()):
+        msg = (
+            f"a point is told from others by its name, which is a text with a letter or more, got "
+            f"{name!r}; leave name= out to have it named after its aim"
+        )
+        raise ValueError(msg)
 
 
 def require_people(embeddings: object) -> None:

@@ -41,6 +41,7 @@ def training_curves(
         values: which columns of the log.
 
     Raises:
+        TypeError: the log has no rows, as a tensor has none.
         ValueError: if no row has any of the values.
 
     Example:
@@ -48,6 +49,13 @@ def training_curves(
         >>> [line.get_label() for line in training_curves(log).lines]
         ['training', 'validation', 'lowest, epoch 1']
     """
+    if isinstance(log, str) or not isinstance(log, Sequence):
+        msg = f"training curves are of rows, as trainer.log has them, got {type(log).__name__}"
+        raise TypeError(msg)
+    for row in log:
+        if not isinstance(row, Mapping):
+            msg = f"each row of a log names its values, as in trainer.log, got {type(row).__name__}"
+            raise TypeError(msg)
     curves = {v: [(r["epoch"], r[v]) for r in log if r.get(v) is not None] for v in values}
     if not any(curves.values()):
         msg = (

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamlearn.evaluation.judgement import caveats
+from siamlearn.evaluation.reports import require_reports
 from siamlearn.evaluation.tables import subject
 from siamlearn.inspection import Pair, WorstPairs, worst_pairs
 from siamlearn.report.figures import FIGURES, Drawing, pictures
-from siamlearn.report.rendering import made_with, require_reports, write_page
+from siamlearn.report.rendering import made_with, write_page
 from siamlearn.report.systems import main_table, more_table
 from siamlearn.report.thresholds import slider
 from siamlearn.report.thumbnails import Thumbnails

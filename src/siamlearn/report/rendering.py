@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from siamlearn.evaluation import Report
-
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["made_with", "require_reports", "write_page"]
+__all__ = ["made_with", "write_page"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -67,24 +65,6 @@ def made_with(when: datetime | None, extra: Mapping[str, object]) -> dict[str, s
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-
-
-def require_reports(*given: object) -> None:
-    """Refuse what did not come from ``evaluate``, in words.
-
-    Example:
-        >>> require_reports("report.html")
-        Traceback (most recent call last):
-        TypeError: a Report is needed first, as evaluate(…) returns it, got str: 'report.html'
-    """
-    for each in given:
-        if not isinstance(each, Report):
-            shown = f": {each!r}" if isinstance(each, (str, Path)) else ""
-            msg = (
-                f"a Report is needed first, as evaluate(…) returns it, got "
-                f"{type(each).__name__}{shown}"
-            )
-            raise TypeError(msg)
 
 
 def _environment() -> Environment:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from siamlearn.estimates import shown
+from siamlearn.evaluation.reports import require_reports
 from siamlearn.evaluation.tables import measured, notes, subject
-from siamlearn.report.rendering import require_reports
 
 if TYPE_CHECKING:
     from siamlearn.evaluation import Report

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from siamlearn.evaluation import differences
 from siamlearn.evaluation.judgement import caveats
+from siamlearn.evaluation.reports import require_reports
 from siamlearn.evaluation.tables import subject
 from siamlearn.report.figures import OF_TWO, Drawing, pictures
 from siamlearn.report.flips import Flip, Flips, flips
 from siamlearn.report.page import provenance
-from siamlearn.report.rendering import made_with, require_reports, write_page
+from siamlearn.report.rendering import made_with, write_page
 from siamlearn.report.systems import main_table, more_table
 from siamlearn.report.thumbnails import Thumbnails
 from siamlearn.report.words import said_of_two
