@@ -25,10 +25,10 @@ __all__ = [
 
 SETTLED = 5  # looks before embeddings are judged: those of an untrained net may be close together
 SHORT, LONG = 3, 10  # looks in a row that all have to show it
-CLOSE = 0.05  # spread beside the length of the embeddings; healthy runs had 0.36 and more
+CLOSE = 0.05  # spread beside the length of the embeddings; healthy runs had 0.45 and more
 NEAR = 0.1  # mean distance of negatives beside the margin; healthy runs end above 1
-NARROW = 10  # times fewer directions than there could be; healthy runs use three quarters of them
-EXPLODED = 100  # times longer than at first; healthy norms grew twelvefold
+NARROW = 10  # times fewer directions than there could be; healthy runs use half of them or more
+EXPLODED = 100  # times longer than at first; in healthy runs they doubled at most
 DIVERGED = 2  # times the loss of the untrained net; no look at a healthy run had 1.2 times
 FALLING = 0.01  # share that a loss must have fallen by in as many looks to be called falling
 
