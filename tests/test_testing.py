@@ -406,7 +406,7 @@ def children():
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (first_alone, "rank . failed: .*(not done after 1 seconds; most often|closed|reset)"),
+        (first_alone, "rank . failed: .*(closed|reset)"),
         (last_refuses, "rank 1 failed: ValueError: too few"),
         (last_is_killed, "rank 1 failed: it was ended by SIGKILL"),
     ],
@@ -416,7 +416,7 @@ def test_a_rank_that_fails_or_waits_ends_all_and_says_why(loss, message):
 
     with pytest.raises(LawBroken, match=message):
         check_distributed(
-            lambda x, y: loss(x, y) if len(y) < 12 else pull(x, y), gathers=True, patience=1
+            lambda x, y: loss(x, y) if len(y) < 12 else pull(x, y), gathers=True, patience=20
         )
 
     assert children() == before
