@@ -13,6 +13,7 @@ from pathlib import Path
 __all__ = ["check", "replacing"]
 
 MANIFEST = "MANIFEST.json"
+MANIFEST_LIMIT = 2**26  # bytes; a file takes about a hundred
 
 
 @contextmanager
@@ -79,10 +80,10 @@ def check(folder: Path) -> None:
         msg = f"there is no folder {folder}; check the path"
         raise FileNotFoundError(msg)
     try:
-        written = json.loads((folder / MANIFEST).read_bytes())["sha256"]
+        written = json.loads(content(folder / MANIFEST, limit=MANIFEST_LIMIT))["sha256"]
         found = hashes(folder)
         differing = [name for name, digest in written.items() if found.get(name) != digest]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         msg = f"{folder} holds nothing whole: its {MANIFEST} is missing or damaged ({error})"
         raise ValueError(msg) from error
     if differing:
@@ -93,10 +94,24 @@ def check(folder: Path) -> None:
 
 def hashes(folder: Path) -> dict[str, str]:
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): digest(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / MANIFEST
     }
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content(path: Path, *, limit: int) -> bytes:
+    # From a pipe one would wait for ever.
+    if path.exists() and not path.is_file():
+        msg = "it is no file"
+        raise ValueError(msg)
+    with path.open("rb") as file:
+        return file.read(limit)
 
 
 def sync(path: Path) -> None:

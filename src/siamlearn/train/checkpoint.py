@@ -47,6 +47,12 @@ MODEL, TRAIN, STATE, MANIFEST = (
 )
 NAME = re.compile(r"step-(\d{10,})")
 TEMPORARY, TRASH = ".tmp-", ".trash-"
+# What reading a file raises that someone made so that it cannot be read.
+UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError),
+    *(IndexError, OverflowError, RecursionError, SafetensorError),
+)
+MANIFEST_LIMIT = 2**16  # bytes; a manifest has some 600
 
 
 class CheckpointError(RuntimeError):
@@ -157,7 +163,7 @@ def load(place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises:
         CorruptCheckpointError: when a file is missing, or not what was written.
-        CheckpointError: when it was written in a newer format.
+        CheckpointError: when it was written in a newer format, or is larger than the memory.
 
     Example:
         >>> import tempfile
@@ -168,11 +174,14 @@ def load(place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         state = json.loads(files[STATE])
         weights, tensors = (safetensors.torch.load(files[name]) for name in (MODEL, TRAIN))
-        model = unpack(state.pop("model"), weights)
-        return model, unpack(state, tensors)
-    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        model, state = unpack(state.pop("model"), weights), unpack(state, tensors)
+    except UNREADABLE as error:
         msg = f"{place} has the right hashes but cannot be read: {error!r}"
         raise CorruptCheckpointError(msg) from error
+    if not isinstance(model, dict) or not isinstance(state, dict):
+        msg = f"{place} has the right hashes but holds no state by names"
+        raise CorruptCheckpointError(msg)
+    return model, state
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -310,14 +319,16 @@ def _verified(place: Path) -> dict[str, bytes]:
 def _read_manifest(place: Path) -> dict[str, Any]:
     path = place / MANIFEST
     try:
-        content = path.read_bytes()
+        _refuse_pipes(path)
+        with path.open("rb") as file:
+            content = file.read(MANIFEST_LIMIT)
         manifest = json.loads(content)
         del manifest["seal"]
         version, step, names = manifest["format"], manifest["step"], set(manifest["files"])
         if content != _sealed(manifest):
             msg = f"{path} is not what was written: its seal differs"
             raise CorruptCheckpointError(msg)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         msg = f"{path} cannot be read: {error!r}"
         raise CorruptCheckpointError(msg) from error
     if isinstance(version, int) and version > FORMAT:
@@ -332,6 +343,7 @@ def _read_manifest(place: Path) -> dict[str, Any]:
 
 def _checked(path: Path, entry: Any) -> bytes:
     try:
+        _refuse_pipes(path)
         size = path.stat().st_size
         if size != entry["bytes"]:
             msg = f"{path} has {size} bytes, and {entry['bytes']} were written"
@@ -343,7 +355,17 @@ def _checked(path: Path, entry: Any) -> bytes:
     except (OSError, KeyError, TypeError) as error:
         msg = f"{path} cannot be read: {error!r}"
         raise CorruptCheckpointError(msg) from error
+    except MemoryError as error:
+        msg = f"{path} has {size} bytes, for which there is no memory"
+        raise CheckpointError(msg) from error
     return content
+
+
+def _refuse_pipes(path: Path) -> None:
+    # From a pipe one would wait for ever, and a device may have no end.
+    if path.exists() and not path.is_file():
+        msg = f"{path} is no file"
+        raise CorruptCheckpointError(msg)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -34,27 +34,35 @@ def pack(state: Any, *, name: str = "") -> tuple[Any, dict[str, Tensor]]:
 def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
     """The state that was packed.
 
+    Raises:
+        KeyError: when it names a tensor that is not there, or names one twice, as ``pack`` never
+            does: a short text could ask for more copies of it than there is memory.
+
     Example:
         >>> unpack({"$items": [["betas", {"$tuple": [0.9, 0.99]}], [3, None]]}, {})
         {'betas': (0.9, 0.99), 3: None}
     """
+    return _unpacked(packed, dict(tensors))
+
+
+def _unpacked(packed: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(packed, list):
-        return [unpack(entry, tensors) for entry in packed]
+        return [_unpacked(entry, tensors) for entry in packed]
     if not isinstance(packed, dict):
         return packed
     if len(packed) == 1:
         ((kind, content),) = packed.items()
         if kind == TENSOR:
-            return tensors[content].clone()
+            return tensors.pop(content).clone()
         if kind == TUPLE:
-            return tuple(unpack(entry, tensors) for entry in content)
+            return tuple(_unpacked(entry, tensors) for entry in content)
         if kind == ITEMS:
-            return {key: unpack(entry, tensors) for key, entry in content}
+            return {key: _unpacked(entry, tensors) for key, entry in content}
         if kind == COUNTER:
             return Counter(dict(content))
         if kind == FLOAT:
             return float(content)
-    return {key: unpack(entry, tensors) for key, entry in packed.items()}
+    return {key: _unpacked(entry, tensors) for key, entry in packed.items()}
 
 
 def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
