@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from siamlearn.comparison import compare, strips
@@ -91,6 +91,7 @@ def test_counts_at_the_ends_of_bins_are_exact(some, digits):
             assert int((distance[~same] <= end).sum()) == wrong
 
 
+@example(some=(torch.tensor([0.0, -1e-45]), torch.tensor([True, False])), digits=1)
 @given(some=pairs(floats), digits=st.integers(1, 16))
 def test_bins_follow_each_other_and_hold_what_is_in_them(some, digits):
     distance, same = some

@@ -356,5 +356,7 @@ def _ordered(bits: NDArray[np.int32]) -> NDArray[np.int32]:
 
 def _float(places: Integers) -> NDArray[np.float32]:
     """The numbers at these places in the order of all."""
+    # No distance is at -0.0, which is 0.0: the bin before it ends with the number before that.
+    places = np.where(places == -1, -2, places)
     places = places.clip(~INFINITY, INFINITY).astype(np.int32)
     return (places ^ ((places >> 31) & 0x7FFFFFFF)).view(np.float32)
