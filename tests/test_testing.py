@@ -313,6 +313,7 @@ def test_a_loss_that_knows_nothing_of_ranks_is_one_loss_on_all():
     [
         sl.SupConLoss(),
         sl.TripletLoss(pairing=sl.adjacent_triplets),
+        sl.InfoNCELoss(pairing=sl.two_towers),
         sl.InfoNCELoss(references=sl.Memory(20, warm_up=1)),
         sl.CurricularFaceLoss(4, 8, momentum=0.5),
         sl.ContrastiveLoss() + 0.5 * sl.CentreLoss(4, 8),

@@ -24,6 +24,7 @@ from siamlearn.nn.nets import EmbeddingNet, NetConfig, shrunk
 from siamlearn.nn.whitening import several, told_apart
 from siamlearn.train.callbacks import Callback
 from siamlearn.train.describing import written
+from siamlearn.train.doctor import Doctor
 from siamlearn.train.ending import Ending, is_done
 from siamlearn.train.keeping import Checkpoint
 from siamlearn.train.loading import Run
@@ -99,7 +100,8 @@ def fit(
             may be started again until it is done. The name of a run's folder goes on with that
             one. All else is passed as it was then.
         config: sections for the folder's ``config.json``, besides or instead of our own.
-        callbacks: besides those that the folder needs; a progress bar if left out.
+        callbacks: besides those that the folder needs; a progress bar, and a ``Doctor`` who
+            speaks up where something goes wrong, if left out.
 
     Raises:
         ValueError: there are no two identities, or none with two pictures; or the run to go on
@@ -121,7 +123,7 @@ def fit(
     checks = None if validation is None else validation_loader(validation, model, sampler)
     epochs = max(EPOCHS, math.ceil(STEPS / len(sampler))) if epochs is None else epochs
     optimizer = AdamW(parameter_groups(model, weight_decay), lr=learning_rate)
-    callbacks = [Progress()] if callbacks is None else callbacks
+    callbacks = [Progress(), Doctor()] if callbacks is None else callbacks
     trainer = Trainer(
         model,
         loss or SupConLoss(temperature=0.1),

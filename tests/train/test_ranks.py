@@ -15,7 +15,7 @@ from siamlearn import ranks
 from siamlearn.data.samplers import BalancedSampler, PairSampler
 from siamlearn.data.transforms import Augment
 from siamlearn.embeddings import embed
-from siamlearn.functional.pairings import adjacent_pairs
+from siamlearn.functional.pairings import adjacent_pairs, two_towers
 from siamlearn.nn.losses import (
     AdaFaceLoss,
     ArcFaceLoss,
@@ -56,6 +56,7 @@ from train.on_ranks import on_ranks
 LOSSES = {
     "contrastive": ContrastiveLoss,
     "pairs side by side": partial(ContrastiveLoss, pairing=adjacent_pairs),
+    "two towers": partial(SupConLoss, pairing=two_towers),
     "supervised contrastive": SupConLoss,
     "proxies": lambda: ProxyAnchorLoss(references=Proxies(4, 4)),
     "a sample of proxies": lambda: ProxyAnchorLoss(references=Proxies(4, 4, sample=0.4)),

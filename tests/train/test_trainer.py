@@ -397,5 +397,5 @@ def test_where_memory_is_short_the_error_says_what_would_help(tmp_path, says):
 def test_other_errors_of_a_net_stay_what_they_are():
     net = Greedy(RuntimeError("shapes cannot be multiplied"))
     trainer = Trainer(net, pull, SGD(net.parameters(), 0.1), callbacks=())
-    with pytest.raises(RuntimeError, match="^shapes cannot be multiplied$"):
+    with pytest.raises(RuntimeError, match=r"^shapes cannot be multiplied$"):
         trainer.fit([(torch.ones(2, 1), torch.zeros(2).long())], epochs=1)

@@ -238,6 +238,9 @@ def _functions(length: int, points: int, kind: torch.dtype) -> Tensor:
     """One, the place from -1 to 1, and a bump around each control point: (length, 2 + points)."""
     place = (2 * torch.arange(length, dtype=kind) + 1) / length - 1
     bumps = F.interpolate(
-        torch.eye(points, dtype=kind)[None, None], size=(length, points), mode="bicubic", align_corners=True
+        torch.eye(points, dtype=kind)[None, None],
+        size=(length, points),
+        mode="bicubic",
+        align_corners=True,
     )
     return torch.cat([torch.ones(length, 1, dtype=kind), place[:, None], bumps[0, 0]], dim=1)

@@ -25,7 +25,7 @@ from siamlearn.ranks import alone, lengths, rows_of_all, total, world
 __all__ = ["Ranks", "in_order", "share_of_gradient", "summed"]
 
 # Where the rows of this rank stand in the batch of all, if they do not stand in one piece.
-_places: ContextVar[Tensor | None] = ContextVar("places", default=None)
+_places: ContextVar[tuple[Tensor, int] | None] = ContextVar("places", default=None)
 
 
 @final
@@ -74,8 +74,8 @@ class Ranks:
         # Not every kind of whole number can be sent; these two can, and lose nothing.
         kind = torch.uint8 if labels.dtype == torch.bool else torch.int64
         names = rows_of_all(labels.to(kind), sizes).to(labels.dtype)
-        places = _places.get()
-        if places is not None:
+        places, whole = _places.get() or (own, 0)
+        if whole == len(names):  # and not one of two towers
             order = rows_of_all(places.to(labels.device), sizes).argsort()
             everyone, names, own = everyone[order], names[order], order.argsort()[own]
             self.everyone = everyone
@@ -87,19 +87,20 @@ class Ranks:
 
 
 @contextmanager
-def in_order(places: Int[Tensor, " n"] | None) -> Iterator[None]:
+def in_order(places: Int[Tensor, " n"] | None, whole: int | None) -> Iterator[None]:
     """Within, the batch of all ranks has the order of one process, whatever each rank has of it.
 
     Without it, the rows of each rank stand behind those of the ranks before it.
 
     Args:
         places: where the rows of this rank stand in the whole batch.
+        whole: how many rows that has.
 
     Example:
-        >>> with in_order(torch.tensor([0, 2])):
+        >>> with in_order(torch.tensor([0, 2]), 4):
         ...     pass
     """
-    token = _places.set(places)
+    token = _places.set(None if places is None or whole is None else (places, whole))
     try:
         yield
     finally:

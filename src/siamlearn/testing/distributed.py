@@ -104,11 +104,12 @@ def _said(count: int, work: Callable[[int], bytes], patience: float) -> list[lis
 def _steps(trial: Trial, gathers: bool, shares: list[Tensor], rank: int) -> bytes:
     """The part of one rank."""
     loss, mine = trial.fresh(), shares[rank]
+    places = mine if len(shares) > 1 else None
     found: dict[str, Tensor] = {}
     learned = parameters(loss)
     for step in range(STEPS):
         embeddings = trial.embeddings[mine].requires_grad_()
-        with seeded(), in_order(mine if len(shares) > 1 else None):
+        with seeded(), in_order(places, len(trial.labels)):
             labels = trial.labels[mine]
             value = loss(embeddings, labels) if gathers else cost(loss, embeddings, labels)
             torch.autograd.backward(value)

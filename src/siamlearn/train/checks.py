@@ -67,8 +67,8 @@ def check_settings(
     Example:
         >>> net = nn.Linear(2, 2)
         >>> optimizer = torch.optim.SGD(net.parameters())
-        >>> settings = {"schedule": None, "precision": "float32", "clip": 1.0, "skip": 0, "counts": {}}
-        >>> check_settings(net, optimizer, **settings)
+        >>> settings = {"schedule": None, "precision": "float32", "clip": 1.0}
+        >>> check_settings(net, optimizer, **settings, skip=0, counts={})
     """
     if precision not in PRECISIONS:
         msg = f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}"

@@ -116,7 +116,7 @@ class Passes:
 
         def price(embeddings: Tensor) -> Tensor:
             self.embeddings, self.labels = embeddings.detach(), labels
-            with in_order(batch.places):
+            with in_order(batch.places, batch.whole):
                 loss = cost(self.criterion, embeddings, labels)
                 torch.autograd.backward(scale(loss))
             return loss.detach()
@@ -132,7 +132,7 @@ class Passes:
         embed = self._embedder(batch, place, augment=False)
         pieces = enumerate(self._pieces(len(labels)))
         embeddings = torch.cat([embed(number, rows) for number, rows in pieces])
-        with in_order(batch.places):
+        with in_order(batch.places, batch.whole):
             return cost(self.criterion, embeddings, labels)
 
     def floats(self, images: Tensor) -> Tensor:
