@@ -1,0 +1,81 @@
+"""Proof 12: a step leaves nothing behind, however many there are."""
+
+import gc
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+
+from siamlearn.train.callbacks import Callback, EarlyStopping
+from siamlearn.train.keeping import Checkpoint
+from siamlearn.train.reporting import LogLines
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+
+
+class Measure(Callback):
+    """Objects that the collector of garbage knows, and bytes in memory, after each epoch."""
+
+    def __init__(self) -> None:
+        self.objects: list[int] = []
+        self.resident: list[int] = []
+
+    def on_epoch_end(self, trainer):
+        gc.collect()
+        self.objects.append(len(gc.get_objects()))
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        self.resident.append(pages * resource.getpagesize())
+
+    def grown(self) -> tuple[int, float]:
+        """Objects and megabytes that came after the first third, when everything is in place."""
+        third = len(self.objects) // 3
+        most = [max(values[third:]) - values[third - 1] for values in (self.objects, self.resident)]
+        return most[0], most[1] / 2**20
+
+
+class Keep(Callback):
+    """A leak as they are made: what a step gave is kept, and nobody asks for it again."""
+
+    def __init__(self) -> None:
+        self.kept: list[torch.Tensor] = []
+
+    def on_step_end(self, trainer):
+        self.kept.append(torch.zeros(5000))
+
+
+def trained(tiny, folder: Path, *callbacks: Callback, epochs: int, steps: int, workers: int = 0):
+    """A run with all that runs have: augmentation, validation, a log, an average, checkpoints."""
+    measure = Measure()
+    saving = Checkpoint(folder / "checkpoints", every=3, keep=2, best="val_loss")
+    stopping = EarlyStopping("val_loss", patience=10_000)
+    lines = LogLines(folder / "metrics.jsonl")
+    trainer = tiny.trainer(
+        tiny.adamw, [*callbacks, saving, stopping, lines, measure], average=0.9, clip=1.0
+    )
+    validation = [(torch.linspace(0, 1, 288).view(8, 1, 6, 6), torch.arange(8) % 4)]
+    batches = tiny.batches(workers=workers, number=steps)
+    trainer.fit(batches, epochs=epochs, validation=validation)
+    assert trainer.step == epochs * steps
+    return measure.grown()
+
+
+def test_a_thousand_steps_leave_nothing_behind(tiny, tmp_path):
+    objects, megabytes = trained(tiny, tmp_path, epochs=12, steps=100)
+    assert objects < 100  # measured were none, and a tenth of a megabyte
+    assert megabytes < 2
+
+
+def test_a_leak_of_one_tensor_a_step_would_be_found(tiny, tmp_path):
+    objects, megabytes = trained(tiny, tmp_path, Keep(), epochs=6, steps=100)
+    assert objects >= 400
+    assert megabytes > 4
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("workers", [0, 2])
+def test_tens_of_thousands_of_steps_leave_nothing_behind(tiny, tmp_path, workers):
+    steps = 500 if workers else 2000
+    objects, megabytes = trained(tiny, tmp_path, epochs=20, steps=steps, workers=workers)
+    assert objects < 400
+    assert megabytes < 8
