@@ -1,4 +1,7 @@
+import contextlib
 import io
+import random
+import time
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +128,48 @@ def test_a_picture_is_turned_as_its_exif_says(kind, turn):
             assert extent(image) == (64, 96)
 
 
+@pytest.mark.parametrize("turn", [0, 9, 99, 65535])
+def test_a_turn_that_does_not_exist_turns_nothing(tmp_path, turn):
+    # Taken for one of the turns that swap height and width, it would stretch the picture.
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.new("L", (4, 6)).save(tmp_path / "a.jpg", exif=exif)
+
+    assert read_all([tmp_path / "a.jpg"])[0].shape == (1, 1, 6, 4)
+
+
+def test_a_turn_in_words_turns_nothing(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = bytearray(saved(Image.new("L", (4, 6)), "JPEG", exif=exif))
+    at = data.index(b"\x01\x12\x00\x03\x00\x00\x00\x01")
+    data[at + 2 : at + 12] = b"\x00\x02\x00\x00\x00\x04six\x00"  # as text of four letters
+    (tmp_path / "a.jpg").write_bytes(data)
+    with open_picture(tmp_path / "a.jpg") as image:
+        assert image.getexif()[0x0112] == "six"
+
+    pixels, broken = read_all([tmp_path / "a.jpg"])
+
+    assert broken == {}
+    assert pixels.shape == (1, 1, 6, 4)
+
+
+def test_a_picture_with_broken_exif_is_broken(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = saved(Image.new("L", (4, 6)), "WEBP", exif=exif)
+    (tmp_path / "a.webp").write_bytes(
+        data.replace(b"II*\x00", b"I?*\x00").replace(b"MM\x00*", b"M?\x00*")
+    )
+    with (
+        Image.open(tmp_path / "a.webp") as image,
+        pytest.raises(SyntaxError, match="not a TIFF"),  # which is none of ours
+    ):
+        image.getexif()
+
+    assert "not a TIFF file" in read_all([tmp_path / "a.webp"])[1][0]
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "PPM", "BMP", "GIF", "TIFF", "WEBP"])
 @pytest.mark.parametrize("percent", range(0, 100, 5))
 def test_a_truncated_picture_is_an_error_wherever_it_ends(kind, percent):
@@ -222,3 +267,86 @@ def test_a_progress_bar_appears_only_when_asked_for_or_in_a_terminal(tmp_path, c
 
     read_all([tmp_path / "a.png"], progress=True)
     assert "1/1" in capsys.readouterr().err
+
+
+KINDS = ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "TGA", "MPO"]
+MODES = ["RGB", "L", "P", "CMYK", "RGBA"]
+
+
+def pictures_of_many_kinds() -> list[bytes]:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    found = []
+    for kind in KINDS:
+        for mode in MODES:
+            with contextlib.suppress(OSError, ValueError):  # not every kind of file has every mode
+                found.append(saved(NOISE.resize((18, 24)).convert(mode), kind, exif=exif))
+    return found
+
+
+def mutated(data: bytes, draws: random.Random) -> bytes:
+    """The same with a few bytes changed, cut out or doubled, most of them near the beginning."""
+    changed = bytearray(data)
+    for _ in range(draws.randint(1, 6)):
+        end = min(len(changed), 200 if draws.random() < 0.7 else len(changed))
+        at, kind = draws.randrange(end or 1), draws.randrange(4)
+        if kind == 0:
+            changed[at : at + 1] = draws.randbytes(1)
+        elif kind == 1:
+            changed[at : at + 4] = draws.choice([b"\xff" * 4, bytes(4), b"\x7f\xff\xff\xff"])
+        elif kind == 2:
+            del changed[at : at + draws.choice([1, 4, 50])]
+        else:
+            changed[at:at] = changed[at : at + draws.choice([1, 8, 60])]
+    return bytes(changed)
+
+
+def read_mutated(file: Path, times: int) -> tuple[int, int]:
+    """How many mutated pictures could be read, and how many were said to be broken."""
+    draws, kinds, read, longest = random.Random(0), pictures_of_many_kinds(), 0, 0.0
+    for _ in range(times):
+        file.unlink(missing_ok=True)
+        file.write_bytes(mutated(draws.choice(kinds), draws))
+        started = time.process_time()
+        pixels, broken = read_all([file], progress=False)
+        longest = max(longest, time.process_time() - started)
+        read += not broken
+        assert broken or max(pixels.shape[2:]) <= 160
+    assert longest < 5
+    return read, times - read
+
+
+# What PIL says of a picture's tags, which are not its pixels.
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_mutated_pictures_are_read_or_broken_and_nothing_else(tmp_path):
+    assert min(read_mutated(tmp_path / "a.png", 1000)) > 50
+
+
+@pytest.mark.soak
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_very_many_mutated_pictures_are_read_or_broken_and_nothing_else(tmp_path):
+    assert min(read_mutated(tmp_path / "a.png", 100_000)) > 5000
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "BMP", "PPM", "TGA"])
+def test_a_size_that_would_fill_the_memory_is_refused_in_every_kind(tmp_path, kind):
+    small = saved(Image.new("L", (300, 200), 1), kind)
+    claims = {
+        "GIF": [(6, b"\xff\xff\xff\xff")],
+        "BMP": [(18, b"\xff\xff\x00\x00\xff\xff\x00\x00")],
+        "TGA": [(12, b"\xff\xff\xff\xff")],
+        "PPM": [(2, b" 9999 99999 255 ")],
+    }
+    data = bytearray(small)
+    for at, claim in claims.get(kind, []):
+        data[at : at + len(claim)] = claim
+    if kind == "TIFF":  # the tags of width and height
+        for tag in (b"\x00\x01", b"\x01\x01"):
+            at = data.index(tag + b"\x04\x00\x01\x00\x00\x00")
+            data[at + 8 : at + 12] = b"\xff\xff\x00\x00"
+    (tmp_path / "a").write_bytes(data)
+
+    _, broken = read_all([tmp_path / "a"])
+
+    assert broken.keys() == {0}, "it was read"
+    assert "pixels" in broken[0]

@@ -85,18 +85,25 @@ def _reason(error: Exception) -> str:
 def extent(image: Image.Image) -> tuple[int, int]:
     """Height and width of a picture as it is meant to be seen: turned as its EXIF says.
 
+    Raises:
+        ValueError: when its EXIF is broken.
+
     Example:
         >>> extent(Image.new("L", (92, 112)))
         (112, 92)
     """
-    return (image.width, image.height) if _turn(image) >= 5 else (image.height, image.width)
+    turned = _turn(image) in (5, 6, 7, 8)
+    return (image.width, image.height) if turned else (image.height, image.width)
 
 
-def _turn(image: Image.Image) -> int:
+def _turn(image: Image.Image) -> object:
     # Only these say so in front of their pixels; asking a PNG would decode it.
-    if image.format in ("JPEG", "MPO", "WEBP", "AVIF"):
-        return int(image.getexif().get(TURN, 1))
-    return 1
+    if image.format not in ("JPEG", "MPO", "WEBP", "AVIF"):
+        return 1
+    try:
+        return image.getexif().get(TURN, 1)  # whatever a file has there
+    except Exception as error:
+        raise ValueError(_reason(error)) from error
 
 
 def is_grey(image: Image.Image) -> bool:
