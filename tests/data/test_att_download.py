@@ -1,5 +1,9 @@
 import hashlib
+import random
+import shutil
+import stat
 import threading
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -171,6 +175,26 @@ def test_a_member_that_unpacks_to_much_is_refused_unread(tmp_path):
     refused(archive, "s1/1.pgm unpacks to more than 65536 bytes")
 
 
+def test_a_kind_of_packing_that_cannot_be_read_in_parts_is_refused(tmp_path):
+    archive = zipped(tmp_path / "a.zip", dict(list(MEMBERS.items())[1:]))
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_BZIP2) as file:
+        file.writestr("s1/1.pgm", bytes(30_000_000))
+    assert archive.stat().st_size < 10_000
+    tracemalloc.start()
+    try:
+        with zipfile.ZipFile(archive) as file, file.open("s1/1.pgm") as stream:
+            stream.read(1)
+        assert tracemalloc.get_traced_memory()[1] > 30_000_000, "it can be read in parts"
+        del file, stream  # and what they hold
+        tracemalloc.reset_peak()
+
+        refused(archive, "s1/1.pgm is packed in a way that is not expected")
+
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_member_that_states_a_smaller_size_is_refused_too(tmp_path):
     archive = zipped(tmp_path / "a.zip", MEMBERS | {"s1/1.pgm": bytes(10_000_000)})
     stated = (10_000_000).to_bytes(4, "little")
@@ -207,6 +231,96 @@ def test_a_link_is_no_picture(tmp_path):
         file.writestr(link, "/etc/passwd")
 
     refused(archive, "s1: 1.pgm unreadable", kind="as they were published")
+
+
+DEVICES = {"a device": stat.S_IFCHR, "a disk": stat.S_IFBLK, "a pipe": stat.S_IFIFO}
+
+
+@pytest.mark.parametrize("kind", [*DEVICES.values(), stat.S_IFSOCK, stat.S_IFLNK], ids=hex)
+def test_what_a_member_says_it_is_is_not_made(tmp_path, kind):
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for name, data in MEMBERS.items():
+            member = zipfile.ZipInfo(name)
+            member.create_system = 3  # Unix, where these bits mean something
+            member.external_attr = (kind | 0o6777) << 16
+            file.writestr(member, data)
+
+    unpack(archive, tmp_path / "new", expected=EXPECTED, where="here")
+
+    for name in MEMBERS:
+        made = (tmp_path / "new" / name).lstat().st_mode
+        assert stat.S_ISREG(made)
+        assert made & 0o7111 == 0  # nor run, nor with the rights of somebody else
+
+
+def test_names_that_collide_elsewhere_are_others_here(tmp_path):
+    # On some file systems these are the same file, and the last one would win.
+    others = ["S1/1.pgm", "s1/1.PGM", "s1/1.pgm ", "s1/1.pgm.", "s1\\1.pgm", "\uff531/1.pgm"]
+    archive = zipped(tmp_path / "a.zip", MEMBERS | dict.fromkeys(others, b"evil"))
+
+    unpack(archive, tmp_path / "new", expected=EXPECTED, where="here")
+
+    assert tree(tmp_path / "new") == sorted(PIXELS)
+    for name, data in MEMBERS.items():
+        assert (tmp_path / "new" / name).read_bytes() == data
+
+
+def test_a_folder_of_the_name_of_a_picture_is_no_picture(tmp_path):
+    others = dict(list(MEMBERS.items())[1:])
+    archive = zipped(tmp_path / "a.zip", others | {"s1/1.pgm/": b"", "s1/1.pgm/x": b"evil"})
+
+    refused(archive, "s1: missing 1.pgm|s1: .*missing", kind="as they were published")
+
+
+def mutated(data: bytes, draws: random.Random) -> bytes:
+    """The same with a few bytes changed, cut out or doubled, half of them in the index."""
+    changed = bytearray(data)
+    for _ in range(draws.randint(1, 4)):
+        begin = draws.choice([0, changed.find(b"PK\x01\x02")])
+        at, kind = draws.randrange(max(begin, 0), len(changed)), draws.randrange(4)
+        if kind == 0:
+            changed[at : at + 1] = draws.randbytes(1)
+        elif kind == 1:
+            changed[at : at + 4] = draws.choice([b"\xff" * 4, bytes(4), b"\x00\x00\x0e\x00"])
+        elif kind == 2:
+            del changed[at : at + draws.choice([1, 4, 50])]
+        else:
+            changed[at:at] = changed[at : at + draws.choice([1, 8, 60])]
+    return bytes(changed)
+
+
+def unpack_mutated(tmp_path: Path, times: int) -> tuple[int, int]:
+    """How many mutated archives were unpacked, to the right pictures, and how many refused."""
+    draws, unpacked, seeds = random.Random(0), 0, []
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(tmp_path / f"{method}.zip", "w", method) as file:
+            for name, data in MEMBERS.items():
+                file.writestr(name, data)
+        seeds.append((tmp_path / f"{method}.zip").read_bytes())
+    for _ in range(times):
+        archive, new = tmp_path / "a.zip", tmp_path / "new"
+        archive.unlink(missing_ok=True)
+        archive.write_bytes(mutated(draws.choice(seeds), draws))
+        try:
+            unpack(archive, new, expected=EXPECTED, where="here")
+        except ValueError:
+            assert not new.exists()
+        else:
+            unpacked += 1
+            assert tree(new) == sorted(PIXELS)
+            assert all(read_checked(new, EXPECTED).names)
+            shutil.rmtree(new)
+    return unpacked, times - unpacked
+
+
+def test_mutated_archives_are_unpacked_or_refused_and_nothing_else(tmp_path):
+    assert min(unpack_mutated(tmp_path, 400)) > 5
+
+
+@pytest.mark.soak
+def test_very_many_mutated_archives_are_unpacked_or_refused_and_nothing_else(tmp_path):
+    assert min(unpack_mutated(tmp_path, 30_000)) > 300
 
 
 @pytest.mark.parametrize("percent", range(0, 100, 10))
