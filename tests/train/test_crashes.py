@@ -73,9 +73,13 @@ class Slow(Callback):
         time.sleep(0.02)
 
 
-def test_random_kills_lose_nothing(tiny, tmp_path, whole):
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 60))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_kills_lose_nothing(tiny, tmp_path, whole, seed):
     digest, _ = whole
-    folder, draws, kills = tmp_path / "killed", random.Random(0), 0
+    folder, draws, kills = tmp_path / "killed", random.Random(seed), 0
     for _ in range(100):
         before = checkpoint.checkpoints(folder)[:1]
         child = tiny.in_child(lambda: run(tiny, folder, callbacks=[Slow()]))
