@@ -117,7 +117,7 @@ def as_torchrun_says(rank: int, count: int) -> None:
     """What accelerate and Lightning read to know that they are one rank of several."""
     said = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
     said |= {"GROUP_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 29500}
-    said |= {"TORCHELASTIC_RUN_ID": "tests"}
+    said |= {"TORCHELASTIC_RUN_ID": "tests", "OMP_NUM_THREADS": 1}
     os.environ.update({name: str(value) for name, value in said.items()})
     if "accelerate" in sys.modules:  # which asks once for all, and was forked
         from accelerate.state import AcceleratorState
