@@ -13,6 +13,9 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
+
+from siamlearn.meeting import met
 
 __all__ = [
     "add_up",
@@ -80,9 +83,17 @@ def joined(device: str | torch.device | None = None) -> torch.device:
     if several and dist.is_available() and not dist.is_initialized():
         if chosen.type == "cuda":
             torch.cuda.set_device(chosen)
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        _meet("nccl" if chosen.type == "cuda" else "gloo")
         atexit.register(_leave)
     return chosen
+
+
+def _meet(backend: str) -> None:
+    """Start the process group with those who live now, and not with whom they were before."""
+    store, rank, count = next(rendezvous("env://"))
+    dist.init_process_group(
+        backend, store=met(store, rank=rank, ranks=count), rank=rank, world_size=count
+    )
 
 
 def said(text: str) -> list[str]:

@@ -17,20 +17,22 @@ from torch.utils.data import DataLoader
 import siamlearn as sl
 
 STEPS, EPOCHS = 6, 3
+# Rank and step at which each life ends; the last one is not cut short.
+KILLS = {"trainer": [(1, 8), (0, 14), (9, 0)], "fit": [(1, 3), (0, 11), (9, 0)]}
 
 
 class Fault(sl.Callback):
     """Something that happens at a step; it leaves a word that it did."""
 
-    def __init__(self, folder: Path, kind: str) -> None:
-        self.folder, self.kind = folder, kind
+    def __init__(self, folder: Path, kind: str, part: str) -> None:
+        self.folder, self.kind, self.kills = folder, kind, KILLS[part]
         self.life = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
     def on_step_end(self, trainer: sl.Trainer) -> None:
         rank = int(os.environ.get("RANK", "0"))
         if self.kind == "slow":
             time.sleep(0.1)
-        elif self.kind == "kills" and (rank, trainer.step) == [(1, 8), (0, 14), (9, 0)][self.life]:
+        elif self.kind == "kills" and (rank, trainer.step) == self.kills[self.life]:
             self._note(f"rank {rank} was killed")
             os.kill(os.getpid(), signal.SIGKILL)
         elif self.kind == "callback" and (rank, trainer.step) == (1, 8):
@@ -81,7 +83,7 @@ def trained(folder: Path, fault: str) -> None:
         callbacks=[
             sl.Progress(every=0),
             *watch,
-            Fault(folder, fault),
+            Fault(folder, fault, "trainer"),
             sl.Checkpoint(kept, steps=2, keep=None),
             sl.LogLines(folder / "metrics.jsonl"),
         ],
@@ -90,20 +92,21 @@ def trained(folder: Path, fault: str) -> None:
     trainer.fit(batches, epochs=EPOCHS, validation=batches, resume=kept if begun else None)
 
 
-def fitted(folder: Path) -> None:
+def fitted(folder: Path, fault: str) -> None:
     faces = sl.DrawnFaces(identities=8, pictures=4, size=(28, 23))
     train, held_out = faces.split_identities(held_out=0.25, seed=0)
     net = sl.NetConfig.preset("small", input=faces.shape)
     sl.fit(
         train,
         validation=held_out,
-        epochs=2,
+        epochs=6 if fault else 2,
         net=replace(net, dropout=0.0),  # which ranks draw each for themselves
         identities=3,
         learning_rate=1e-5,
         precision="float32",
         folder=folder / "runs",
-        callbacks=[sl.Progress(every=0)],
+        resume=bool(fault),
+        callbacks=[sl.Progress(every=0), Fault(folder, fault, "fit")],
     )
 
 
@@ -114,7 +117,7 @@ def main(folder: str, part: str = "both", fault: str = "") -> None:
         trained(Path(folder), fault)
         torch.set_default_dtype(torch.float32)
     if part in ("both", "fit"):
-        fitted(Path(folder))
+        fitted(Path(folder), fault)
 
 
 if __name__ == "__main__":

@@ -111,18 +111,30 @@ def test_one_process_of_torchrun_is_a_program_on_its_own(tmp_path, whole):
     assert_same_run(tmp_path / "ranks", whole)
 
 
+def killed_twice(folder: Path, part: str) -> Path:
+    code, _, error = said(torchrun(folder, part, "kills", options=("--max-restarts", "2")))
+    assert code == 0, error
+    faults = (folder / "faults.txt").read_text().splitlines()
+    happened = [line.partition(" after")[0] for line in faults]
+    assert happened == ["rank 1 was killed", "rank 0 was killed"]
+    return folder
+
+
 @pytest.mark.soak
 def test_ranks_that_are_killed_are_started_again_and_lose_nothing(tmp_path, whole):
-    options = ("--max-restarts", "2")
-    code, _, error = said(torchrun(tmp_path / "ranks", "trainer", "kills", options=options))
+    assert_same_run(killed_twice(tmp_path / "ranks", "trainer"), whole)
+
+
+@pytest.mark.soak
+def test_fit_on_ranks_that_are_killed_goes_on_by_itself(tmp_path):
+    killed, whole = killed_twice(tmp_path / "ranks", "fit"), tmp_path / "whole"
+    code, _, error = said(torchrun(whole, "fit", "slow"))
 
     assert code == 0, error
-    happened = (tmp_path / "ranks/faults.txt").read_text().splitlines()
-    assert [line.partition(" after")[0] for line in happened] == [
-        "rank 1 was killed",
-        "rank 0 was killed",
-    ]
-    assert_same_run(tmp_path / "ranks", whole)
+    assert files(killed / "runs") == files(whole / "runs")
+    weights = [load_file(folder / "runs/net/net.safetensors") for folder in (killed, whole)]
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+    assert lines(killed / "runs/metrics.jsonl") == lines(whole / "runs/metrics.jsonl")
 
 
 @pytest.mark.soak
