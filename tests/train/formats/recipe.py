@@ -51,7 +51,9 @@ KINDS = {"sgd": sgd, "adamw": adamw}
 
 def trained(kind: str, folder: Path, resume: Path | None = None) -> Trainer:
     """The whole run, or the rest of one."""
-    net = nn.Sequential(nn.Linear(8, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3)).double()
+    # A bias before the norm would have a gradient of rounding alone, of which AdamW makes steps.
+    first = nn.Linear(8, 5, bias=False)
+    net = nn.Sequential(first, nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3)).double()
     loss = ProxyAnchorLoss(references=Proxies(classes=3, dimensions=3)).double()
     with torch.no_grad():
         for place, parameter in enumerate([*net.parameters(), *loss.parameters()]):
