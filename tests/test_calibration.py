@@ -79,9 +79,12 @@ def test_probability_never_rises_with_the_distance_and_is_never_certain(
     near, far = torch.tensor(genuine).double(), torch.tensor(impostor).double()
     calibration = Calibration.from_distances(near, far, people=names, curve=curve)
 
-    probability = calibration.probability(torch.linspace(-1, 10, 200))
+    asked = torch.linspace(-1, 10, 200)
+    probability = calibration.probability(asked)
 
-    assert probability.diff().le(0).all()
+    assert calibration.llr(asked).diff().le(0).all()
+    # The last digit of an exponential depends on its place in the tensor, on some processors.
+    assert probability.diff().le(1e-15 * probability[1:]).all()
     assert probability.gt(0).all()
     assert probability.lt(1).all()
     best = min_cllr(near, far)

@@ -90,13 +90,18 @@ def test_the_histogram_loss_of_pytorch_metric_learning_forgets_negative_pairs():
 
 @ignore_its_warning
 def test_a_cosine_rounded_beyond_one_is_counted_as_one():
-    # Twice the same picture: in float32 the cosine is 1.0000001 here, one bin too far.
-    embeddings = torch.randn(2, 64, generator=torch.Generator().manual_seed(0)).repeat(2, 1)
+    # Twice the same pictures: of some the cosine in float32 is 1.0000001, one bin too far.
+    drawn = torch.randn(100, 2, 64, generator=torch.Generator().manual_seed(0)).repeat(1, 2, 1)
     labels = torch.tensor([0, 1, 0, 1])
-
-    assert HistogramLoss()(embeddings, labels) < 1e-5
-    with pytest.raises(RuntimeError, match="index 101 is out of bounds"):
-        peer_losses.HistogramLoss()(embeddings, labels)
+    refused = []
+    for embeddings in drawn:
+        assert HistogramLoss()(embeddings, labels) < 1e-5
+        try:
+            peer_losses.HistogramLoss()(embeddings, labels)
+        except RuntimeError as error:
+            refused.append(str(error))
+    assert refused  # which of them, depends on the processor
+    assert all("index 101 is out of bounds" in message for message in refused)
 
 
 @pytest.mark.parametrize("distance", [cosine, euclidean])
