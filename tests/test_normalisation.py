@@ -4,14 +4,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from siamlearn import normalisation
 from siamlearn.calibration import Calibration
 from siamlearn.comparison import compare
-from siamlearn.embeddings import Embeddings
+from siamlearn.data.drawn import DrawnFaces
+from siamlearn.embeddings import Embeddings, embed
 from siamlearn.evaluation import evaluate
 from siamlearn.functional.distances import cosine, euclidean, signal_to_noise
 from siamlearn.functional.verification import equal_error_rate
+from siamlearn.gallery import Gallery
 from siamlearn.normalisation import Normalised, as_norm, s_norm, t_norm, z_norm
 from siamlearn.operating import OperatingPoint
 
@@ -220,3 +223,47 @@ def test_what_cannot_normalise_is_refused():
             as_norm(cohort, nearest=nearest)
     with pytest.raises(ValueError, match="got neither"):
         Normalised(cohort, queries=False, references=False)
+
+
+OWN_COHORT = r"neither tested nor enrolled, but 2 of the \d+ {} ones \(1/0, 1/1\).*split_identities"
+
+
+@pytest.mark.parametrize(
+    "use", [evaluate, OperatingPoint.fit, Calibration.fit], ids=["report", "point", "calibration"]
+)
+def test_a_cohort_of_those_who_are_tested_is_refused(use):
+    cohort, mixed = people(9, seed=1), people(6, seed=2)
+    own = replace(mixed, identities=("1/0", "1/1", *mixed.identities[2:]))
+
+    for norm in EVERY:
+        with pytest.raises(ValueError, match=OWN_COHORT.format("tested")):
+            use(replace(own, distance=norm(cohort)))
+
+
+def test_a_cohort_of_those_who_are_enrolled_is_refused():
+    cohort, tested, enrolled = (people(6, seed=seed) for seed in (1, 2, 3))
+    distance = s_norm(cohort)
+    enrolled = replace(enrolled, identities=("1/0", "1/1", *enrolled.identities[2:]))
+
+    with pytest.raises(ValueError, match=OWN_COHORT.format("tested")):
+        evaluate(replace(tested, distance=distance), gallery=replace(enrolled, distance=distance))
+
+
+def test_nobody_of_the_cohort_is_enrolled():
+    faces = DrawnFaces(identities=12, pictures=4, size=(28, 23))
+    others, rest = faces.split_identities(held_out=8)
+    cohort, staff = rest.split_identities(held_out=4)
+    distance = s_norm(embed(nn.Flatten(), cohort))
+    point = OperatingPoint.fit(replace(embed(nn.Flatten(), others), distance=distance), fmr=0.1)
+    gallery = Gallery(nn.Flatten(), point, shape=faces.shape).enroll(staff)
+
+    with pytest.raises(ValueError, match="1 of the 1 enrolled ones"):
+        gallery.enroll(cohort.pixels[0], name=cohort.people[0])
+    assert len(gallery) == len(staff.people)
+
+
+def test_the_cohort_of_a_distance_that_was_normalised_already_counts():
+    inner, outer = people(5, seed=1), people(5, seed=2)
+    twice = s_norm(replace(outer, distance=s_norm(inner)))
+
+    assert twice.seen(("1/0", "2/0", "3/0")) == ("1/0", "2/0")

@@ -22,6 +22,7 @@ from siamlearn.embeddings import Embeddings
 from siamlearn.functional.accepted import Accepted, accepted
 from siamlearn.functional.calibration import cost, pools, posterior
 from siamlearn.known import known, known_by
+from siamlearn.normalisation import require_strangers
 
 __all__ = ["Calibration", "Curve", "logistic", "monotone"]
 
@@ -187,7 +188,8 @@ class Calibration:
                 number of people that returns distances and their ratios.
 
         Raises:
-            ValueError: there is no genuine or no impostor pair.
+            ValueError: there is no genuine or no impostor pair, or some of the people are in the
+                cohort of a normalised distance.
 
         Example:
             >>> embeddings = Embeddings(
@@ -208,6 +210,7 @@ class Calibration:
                 f"{type(embeddings).__name__}; for distances there is Calibration.from_distances"
             )
             raise TypeError(msg)
+        require_strangers(embeddings.distance, embeddings.people)
         found = compare(embeddings)
         return cls.from_distances(
             found.genuine, found.impostor, people=embeddings.people, curve=curve

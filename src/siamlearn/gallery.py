@@ -25,6 +25,7 @@ from siamlearn.embeddings import Embeddings, embed, require_net
 from siamlearn.folders import check, replacing
 from siamlearn.functional.pairs import Distance
 from siamlearn.nn.nets import EmbeddingNet
+from siamlearn.normalisation import require_strangers
 from siamlearn.operating import OperatingPoint
 
 if TYPE_CHECKING:
@@ -138,8 +139,8 @@ class Gallery:
             The gallery itself.
 
         Raises:
-            ValueError: a name is missing or not needed, or an embedding is not finite. The
-                gallery is then as it was.
+            ValueError: a name is missing or not needed, an embedding is not finite, or somebody is
+                in the cohort of a normalised distance. The gallery is then as it was.
         """
         if isinstance(pictures, ImageSet) == bool(name):
             msg = (
@@ -149,6 +150,7 @@ class Gallery:
             raise ValueError(msg)
         found = self._embedded(pictures)
         people = [name or found.identities[i] for i in found.labels.tolist()]
+        require_strangers(self.point.distance, people, what="enrolled")
         new = self._unseen(people, found.vectors)
         held = [self._vectors] if self._people else []
         self._vectors = torch.cat([*held, found.vectors[new]])

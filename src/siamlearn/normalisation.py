@@ -20,8 +20,9 @@ from torch import Tensor
 from siamlearn.embeddings import Embeddings
 from siamlearn.functional.pairs import Distance
 from siamlearn.known import known, known_by
+from siamlearn.wording import some
 
-__all__ = ["Normalised", "as_norm", "s_norm", "t_norm", "z_norm"]
+__all__ = ["Normalised", "as_norm", "require_strangers", "s_norm", "t_norm", "z_norm"]
 
 # Distances to the cohort that are held at once: 16 MiB of float32.
 BLOCK = 2**22
@@ -35,6 +36,7 @@ class Normalised:
     distance=...)``. Smaller is closer; values may be below 0, and a picture is not at 0 from
     itself. With m and s the mean and the standard deviation of the distances from a picture to
     the cohort, a distance D becomes (D - m) / s, and where both sides count the mean of the two.
+    It knows the cohort's people by hashes of their names, so that none of them is tested with it.
 
     Args:
         cohort: embeddings of people who are neither tested nor enrolled; their distance is the
@@ -80,7 +82,9 @@ class Normalised:
             raise ValueError(msg)
         self.distance: Distance = cohort.distance
         self.cohort: Float[Tensor, "c d"] = cohort.vectors
-        self.people = known(cohort.people)
+        # Those of a distance that is normalised already count, too.
+        inner = cohort.distance.people if isinstance(cohort.distance, Normalised) else ()
+        self.people = tuple(sorted({*known(cohort.people), *inner}))
         self.queries, self.references, self.nearest = queries, references, nearest
         # Of the last block's references, which are mostly those of the next one too.
         self._last: tuple[ref[Tensor], int, Tensor, Tensor] | None = None
@@ -147,6 +151,37 @@ class Normalised:
         mean, spread = torch.cat(parts, dim=-1)
         # Where all the cohort is equally far there is no unit: the distances then stay finite.
         return mean, spread.maximum(1e-6 * mean.abs()).clamp(min=1e-30)
+
+
+def require_strangers(distance: Distance, names: Iterable[str], *, what: str = "tested") -> None:
+    """Refuse a normalised distance whose cohort has some of these people.
+
+    The distances of a person who is in the cohort are among those that they are measured by: they
+    come out better than those of people who are not.
+
+    Args:
+        distance: any; only one that is normalised is asked.
+        names: of the people.
+        what: what is done with them, for the message.
+
+    Example:
+        >>> line, labels = torch.tensor([[0.0], [2.0]]), torch.tensor([0, 1])
+        >>> cohort = Embeddings(line, labels, ("anna", "bob"), ("1.png", "2.png"))
+        >>> require_strangers(s_norm(cohort), ("bob", "carl"))
+        Traceback (most recent call last):
+        ValueError: a cohort must be of people who are neither tested nor enrolled, but 1 of ...
+    """
+    if not isinstance(distance, Normalised):
+        return
+    names = tuple(dict.fromkeys(names))
+    shared = distance.seen(names)
+    if shared:
+        msg = (
+            f"a cohort must be of people who are neither tested nor enrolled, but {len(shared)} of "
+            f"the {len(names)} {what} ones ({some(shared)}) are in that of {distance}: their "
+            f"distances would flatter; make the cohort of others, with images.split_identities()"
+        )
+        raise ValueError(msg)
 
 
 def z_norm(cohort: Embeddings) -> Normalised:

@@ -20,6 +20,7 @@ from siamlearn.evaluation.reports import Difference, Report
 from siamlearn.functional.accepted import Accepted
 from siamlearn.functional.intervals import difference, effective
 from siamlearn.functional.resampling import draws, groups, weighted_mean
+from siamlearn.normalisation import require_strangers
 from siamlearn.operating import OperatingPoint
 from siamlearn.wording import some
 
@@ -75,8 +76,9 @@ def evaluate(
 
     Raises:
         TypeError: the embeddings, a point, the gallery or a switch are something else.
-        ValueError: there is no genuine or no impostor pair, two pictures have one name, or an
-            operating point was fitted on people who are reported on, or with another distance.
+        ValueError: there is no genuine or no impostor pair, two pictures have one name, an
+            operating point was fitted on people who are reported on, or with another distance, or
+            such people are in the cohort of a normalised distance.
 
     Example:
         >>> import torch
@@ -101,6 +103,9 @@ def evaluate(
     require_pictures("tested pictures", embeddings)
     if gallery is not None:
         require_pictures("gallery", gallery)
+    for each in (embeddings, gallery):
+        if each is not None:
+            require_strangers(each.distance, everybody(embeddings, gallery))
     for each in points:
         check_point(each, embeddings, gallery)
     for what, shares in (("fmrs", fmrs), ("fpirs", fpirs)):
@@ -281,8 +286,13 @@ def require_shares(what: str, shares: Sequence[float]) -> None:
             raise ValueError(msg)
 
 
+def everybody(embeddings: Embeddings, gallery: Embeddings | None) -> tuple[str, ...]:
+    """Who is tested, and who is enrolled."""
+    return tuple(dict.fromkeys(embeddings.people + (() if gallery is None else gallery.people)))
+
+
 def check_point(point: OperatingPoint, embeddings: Embeddings, gallery: Embeddings | None) -> None:
-    people = dict.fromkeys(embeddings.people + (() if gallery is None else gallery.people))
+    people = everybody(embeddings, gallery)
     seen = point.seen(people)
     if seen:
         msg = (

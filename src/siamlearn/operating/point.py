@@ -18,6 +18,7 @@ from siamlearn.functional import distances
 from siamlearn.functional.accepted import accepted
 from siamlearn.functional.pairs import Distance
 from siamlearn.known import known, known_by
+from siamlearn.normalisation import require_strangers
 from siamlearn.operating.aims import Aim, aim
 from siamlearn.operating.evidence import Counts, among, thinned
 from siamlearn.operating.left_out import PairsOfPeople, chosen_without, pairs_of, rates
@@ -126,8 +127,8 @@ class OperatingPoint:
 
         Raises:
             ValueError: the pairs are too few for such an aim, the precision cannot be kept for
-                people who are left out, the net was trained on some of the people, or more than
-                one aim is named.
+                people who are left out, the net was trained on some of the people, some are in the
+                cohort of a normalised distance, or more than one aim is named.
 
         Example:
             >>> import torch
@@ -357,6 +358,7 @@ def require_people(embeddings: object) -> None:
             f"the rest"
         )
         raise ValueError(msg)
+    require_strangers(embeddings.distance, embeddings.people)
 
 
 def require_pairs(pairs: PairsOfPeople, wanted: Aim, embeddings: Embeddings) -> None:
