@@ -155,7 +155,7 @@ def test_the_verdict_tells_who_does_not_beat_a_baseline_first(run):
 
 
 def test_the_verdict_warns_of_errors_that_the_audit_found(run, audited):
-    assert said(run, audited).lines[-1].startswith("The audit found 1 error:")
+    assert said(run, audited).lines[-1].startswith("The audit found 1 error (people-in-train-and-test):")
 
 
 def test_the_verdict_warns_of_people_whom_the_net_was_trained_on():

@@ -9,29 +9,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, final
 
+from siamlearn.auditing import Audit, Severity
+
 if TYPE_CHECKING:
+    from siamlearn.evaluation.fold_reports import FoldReport
     from siamlearn.evaluation.reports import Difference, Report
 
-__all__ = ["Caveat", "Standing", "caveats", "of_auc", "standing"]
+__all__ = ["Caveat", "Standing", "caveats", "errors", "grave", "of_auc", "standing"]
 
 
 @final
 @dataclass(frozen=True)
 class Standing:
-    """How a report stands beside its best baseline.
+    """How a report stands beside its baselines.
 
     Args:
-        place: "alone" where there is no baseline, "below" or "level" with the best one, "above"
-            where its AUC is higher beyond doubt.
-        best: the baseline with the highest AUC.
+        place: "alone" where there is no baseline, "below" where one has as high an AUC, "above"
+            where the AUC is higher than that of every baseline beyond doubt, "level" where of one
+            of them that may be chance, and "unknown" where nobody was drawn anew.
+        best: the baseline that decides: that with the highest AUC, and where the report is level
+            with some, that of those.
         difference: of the AUCs of the two; None where nobody was drawn anew.
 
     Example:
         >>> Standing("alone").best
     """
 
-    place: Literal["alone", "below", "level", "above"]
-    best: Report | None = None
+    place: Literal["alone", "below", "level", "unknown", "above"]
+    best: Report | FoldReport | None = None
     difference: Difference | None = None
 
     def told(self, name: str) -> str:
@@ -44,12 +49,14 @@ class Standing:
             'net does not beat pixels'
         """
         best = self.best.name if self.best else "any baseline"
+        if self.place == "unknown":
+            return f"not known whether {name} is better than {best}: no resamples"
         missed = "does not beat" if self.place == "below" else "is not clearly better than"
         return f"{name} {missed} {best}"
 
 
 def standing(report: Report) -> Standing:
-    """How a report stands beside its best baseline.
+    """How a report stands beside its baselines, each of which it has to beat.
 
     Example:
         >>> import siamlearn as sl
@@ -58,12 +65,26 @@ def standing(report: Report) -> Standing:
     """
     if not report.baselines:
         return Standing("alone")
-    best = max(report.baselines, key=lambda baseline: float(baseline.auc))
-    difference = of_auc([each for each in report.differences if each.second == best.name])
+    against = {
+        each.name: of_auc([found for found in report.differences if found.second == each.name])
+        for each in report.baselines
+    }
+
+    def beside(place: Literal["below", "level", "unknown", "above"], *of: Report) -> Standing:
+        best = max(of, key=lambda baseline: float(baseline.auc))
+        return Standing(place, best, against[best.name])
+
     if report.beaten_by:
-        return Standing("below", best, difference)
-    doubtful = difference is not None and not difference.clear
-    return Standing("level" if doubtful else "above", best, difference)
+        return beside("below", *report.beaten_by)
+    unknown = [each for each in report.baselines if against[each.name] is None]
+    if unknown:
+        return beside("unknown", *unknown)
+    level = [each for each in report.baselines if not _clear(against[each.name])]
+    return beside("level", *level) if level else beside("above", *report.baselines)
+
+
+def _clear(difference: Difference | None) -> bool:
+    return difference is not None and difference.clear
 
 
 def of_auc(differences: Sequence[Difference]) -> Difference | None:
@@ -120,12 +141,40 @@ def caveats(report: Report) -> tuple[Caveat, ...]:
         )
         found.append(Caveat(text, "?"))
     if report.trained_on:
-        text = (
-            f"the net was trained on {report.trained_on:,} of the {report.people:,} people: this "
-            f"says nothing about new ones"
-        )
-        found.append(Caveat(text, "!"))
+        found.append(Caveat(f"{_trained_on(report)}: this says nothing about new ones", "!"))
     if report.without_answer:
         text = f"ranks leave out {report.without_answer:,} pictures whose identity is on no other"
         found.append(Caveat(text))
     return tuple(found)
+
+
+def grave(report: Report) -> tuple[str, ...]:
+    """What makes all numbers of a report doubtful, to be told before any of them.
+
+    Example:
+        >>> import siamlearn as sl
+        >>> grave(sl.evaluate(sl.pixels(sl.DrawnFaces(6, 4)), baselines=False))
+        ()
+    """
+    found = [_trained_on(report)] if report.trained_on else []
+    wrong = errors(report.audit)
+    return (*found, f"the audit found {wrong}") if wrong else tuple(found)
+
+
+def errors(audit: Audit | None) -> str:
+    """How many errors an audit found, and of which kinds; empty where it found none.
+
+    Example:
+        >>> from siamlearn.auditing import Finding
+        >>> pairs = Finding("self-pairs", Severity.ERROR, ("test",), "…", 1, ("s1/1",), "…")
+        >>> errors(Audit((pairs,), ())), errors(None)
+        ('1 error (self-pairs)', '')
+    """
+    kinds = [each.kind for each in audit or () if each.severity is Severity.ERROR]
+    if not kinds:
+        return ""
+    return f"{len(kinds)} error{'s' * (len(kinds) > 1)} ({', '.join(dict.fromkeys(kinds))})"
+
+
+def _trained_on(report: Report) -> str:
+    return f"the net was trained on {report.trained_on:,} of the {report.people:,} people"

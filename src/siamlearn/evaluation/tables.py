@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from siamlearn.auditing import Severity
 from siamlearn.estimates import Estimate, shown
-from siamlearn.evaluation.judgement import caveats, standing
+from siamlearn.evaluation.judgement import caveats, grave, standing
 
 if TYPE_CHECKING:
     from siamlearn.evaluation.reports import AtPoint, Report
@@ -18,7 +18,7 @@ Cell = Callable[[Estimate], str]
 
 
 def verdict(report: Report) -> str:
-    """The result in a sentence. A system that does not beat every baseline is told so first.
+    """The result in a sentence. What makes it doubtful, and what was not beaten, comes first.
 
     Example:
         >>> import siamlearn as sl
@@ -26,6 +26,11 @@ def verdict(report: Report) -> str:
         >>> verdict(report)[:8]
         'net: AUC'
     """
+    doubts = "; ".join(grave(report))
+    return f"! {doubts[0].upper()}{doubts[1:]}. {_reached(report)}" if doubts else _reached(report)
+
+
+def _reached(report: Report) -> str:
     reached = f"AUC {report.auc}, EER {report.eer.percent()}"
     stands = standing(report)
     if stands.best is None:
@@ -34,7 +39,7 @@ def verdict(report: Report) -> str:
     against = f"AUC {report.auc:.4f} against {stands.best.auc:.4f}{by}"
     if stands.place == "above":
         best = stands.best.name
-        return f"{report.name}: {reached}; better than the best baseline, {best}: {against}"
+        return f"{report.name}: {reached}; better than every baseline, the best, {best}: {against}"
     return f"{stands.told(report.name)}: {against}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
-from siamlearn.evaluation.judgement import caveats, of_auc, standing
+from siamlearn.evaluation.judgement import caveats, errors, of_auc, standing
 
 if TYPE_CHECKING:
     from siamlearn.auditing import Audit
@@ -55,11 +55,9 @@ def said(report: Report, audit: Audit | None = None) -> Said:
     grave = [each.sentence for each in caveats(report) if each.mark == "!"]
     if grave:
         tone, points = "bad", [*grave, *points]
-    errors = [finding for finding in audit or () if finding.severity == "error"]
-    if errors:
+    if wrong := errors(audit):
         tone = "bad"
-        number = f"{len(errors)} error{'s' * (len(errors) > 1)}"
-        points.append(f"The audit found {number}: read below before you believe a number.")
+        points.append(f"The audit found {wrong}: read below before you believe a number.")
     return Said(headline, (line, *points), tone)
 
 
