@@ -236,7 +236,25 @@ def test_an_fmr_that_the_pairs_cannot_resolve_is_left_open():
 
     assert report.fnmr_at[0.1] is not None
     assert report.fnmr_at[1e-6] is None
-    assert f"? {report.impostor} impostor pairs and 30 pictures are too few" in str(report)
+    told = f"? {report.impostor} impostor pairs are too few: FNMR at FMR 0.0001 % takes 3,000,000 ("
+    assert told in str(report)
+
+
+def test_a_rate_that_is_not_told_is_named_with_what_it_takes():
+    report = evaluate(scattered(), fmrs=(0.1,), fpirs=(0.2, 0.05, 0.01), resamples=0)
+
+    [told] = [line for line in str(report).splitlines() if line.startswith("?")]
+    assert told == (
+        "? 30 pictures are too few: FNIR at FPIR 5 % takes 60, FNIR at FPIR 1 % takes 300 "
+        "(rule of three)"
+    )
+
+
+def test_where_nobody_has_an_answer_no_size_is_asked_for():
+    report = evaluate(scattered(), fmrs=(0.1,), fpirs=(0.2,), resamples=0)
+    alone = replace(report, without_answer=report.pictures, fnir_at={0.2: None})
+
+    assert "? nobody who was searched for is there: no FNIR can be told" in str(alone)
 
 
 def test_the_report_and_the_threshold_agree_on_which_fmr_the_pairs_resolve():

@@ -376,7 +376,8 @@ def test_an_fmr_that_cannot_be_read_is_refused():
 
     with pytest.raises(
         ValueError,
-        match=r"FMR 1e-05 cannot be read from 2,000 impostor pairs, which resolve 0.0015 at best",
+        match=r"FMR 1e-05 cannot be read from 2,000 impostor pairs, which resolve 0.0015 at best "
+        r"\(rule of three\); .*: 300,000 pairs are needed",
     ):
         threshold_at_fmr(impostor, 1e-5)
     assert threshold_at_fmr(impostor, 0.0015).isfinite()

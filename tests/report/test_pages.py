@@ -15,6 +15,7 @@ from siamlearn.known import known
 from siamlearn.report import rendering
 from siamlearn.report.figures import Drawing
 from siamlearn.report.flips import flips
+from siamlearn.report.systems import main_table, more_table
 from siamlearn.report.thresholds import slider, thresholds
 from siamlearn.report.thumbnails import Thumbnails
 from siamlearn.report.words import said
@@ -155,7 +156,11 @@ def test_the_verdict_tells_who_does_not_beat_a_baseline_first(run):
 
 
 def test_the_verdict_warns_of_errors_that_the_audit_found(run, audited):
-    assert said(run, audited).lines[-1].startswith("The audit found 1 error (people-in-train-and-test):")
+    assert (
+        said(run, audited)
+        .lines[-1]
+        .startswith("The audit found 1 error (people-in-train-and-test):")
+    )
 
 
 def test_the_verdict_warns_of_people_whom_the_net_was_trained_on():
@@ -171,7 +176,18 @@ def test_the_page_says_what_is_missing_from_its_numbers(tmp_path):
     text, _ = written(sl.report.html(report, tmp_path / "page.html", figures=()))
     assert "Ranks leave out 1 pictures whose identity is on no other." in text
     assert all(each.sentence in text for each in caveats(report))
-    assert len(caveats(report)) == 2
+    assert len(caveats(report)) == 3
+
+
+def test_a_question_mark_is_explained_under_its_table():
+    report = sl.evaluate(on_a_line(), fmrs=(0.8, 0.1), fpirs=(0.1,), resamples=0, baselines=False)
+
+    assert main_table([report]).notes == (
+        "?: 4 impostor pairs are too few: FNMR at FMR 10 % takes 30 (rule of three).",
+    )
+    assert more_table([report]).notes == (
+        "?: 4 pictures are too few: FNIR at FPIR 10 % takes 30 (rule of three).",
+    )
 
 
 def test_the_bands_of_the_slider_are_of_the_level_of_the_report(run):

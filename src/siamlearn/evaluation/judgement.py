@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, final
 
 from siamlearn.auditing import Audit, Severity
+from siamlearn.functional.intervals import trials_needed
 
 if TYPE_CHECKING:
     from siamlearn.evaluation.fold_reports import FoldReport
@@ -104,6 +105,7 @@ class Caveat:
     Args:
         text: what it is, to be told after its mark, or as a sentence.
         mark: "?" for what is shown as a question mark, "!" for what makes all numbers doubtful.
+        of: names of the numbers that it is about; empty where it is about all.
 
     Example:
         >>> str(Caveat("nobody was asked", "!")), Caveat("nobody was asked", "!").sentence
@@ -112,6 +114,7 @@ class Caveat:
 
     text: str
     mark: Literal["", "?", "!"] = ""
+    of: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.mark} {self.text}".lstrip()
@@ -134,18 +137,33 @@ def caveats(report: Report) -> tuple[Caveat, ...]:
     found = []
     if report.bounds.widest:
         found.append(Caveat(f"so many pairs are counted in bins: all rates are {report.bounds}"))
-    if None in (*report.fnmr_at.values(), *report.fnir_at.values()):
-        text = (
-            f"{report.impostor:,} impostor pairs and {report.pictures:,} pictures are too few to "
-            f"tell (rule of three)"
-        )
-        found.append(Caveat(text, "?"))
+    found += _missing(report)
     if report.trained_on:
         found.append(Caveat(f"{_trained_on(report)}: this says nothing about new ones", "!"))
     if report.without_answer:
         text = f"ranks leave out {report.without_answer:,} pictures whose identity is on no other"
         found.append(Caveat(text))
     return tuple(found)
+
+
+def _missing(report: Report) -> list[Caveat]:
+    """Which rates are not told, and what would be needed."""
+    pairs = f"{report.impostor:,} impostor pairs"
+    rates = [(f"FNMR at FMR {100 * fmr:g} %", fmr, rate) for fmr, rate in report.fnmr_at.items()]
+    found = _too_few(pairs, rates)
+    rates = [(f"FNIR at FPIR {100 * f:g} %", f, rate) for f, rate in report.fnir_at.items()]
+    if report.without_answer < report.pictures:
+        return found + _too_few(f"{report.pictures:,} pictures", rates)
+    text = "nobody who was searched for is there: no FNIR can be told"
+    return found + ([Caveat(text, "?", tuple(name for name, _, _ in rates))] if rates else [])
+
+
+def _too_few(what: str, rates: Sequence[tuple[str, float, object]]) -> list[Caveat]:
+    needed = {name: trials_needed(share) for name, share, rate in rates if rate is None}
+    if not needed:
+        return []
+    takes = ", ".join(f"{name} takes {count:,}" for name, count in needed.items())
+    return [Caveat(f"{what} are too few: {takes} (rule of three)", "?", tuple(needed))]
 
 
 def grave(report: Report) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from siamlearn.functional.accepted import Accepted, accepted
+from siamlearn.functional.intervals import trials_needed
 
 __all__ = [
     "accuracy_at",
@@ -222,7 +223,8 @@ def threshold_at_fmr(impostor: Float[Tensor, " n"], fmr: float) -> Float[Tensor,
     if not resolves(fmr, len(impostor)):
         msg = (
             f"FMR {fmr:g} cannot be read from {len(impostor):,} impostor pairs, which resolve "
-            f"{3 / len(impostor):.2g} at best (rule of three); use more identities or a higher FMR"
+            f"{3 / len(impostor):.2g} at best (rule of three); use more identities or a higher "
+            f"FMR: {trials_needed(fmr):,} pairs are needed"
         )
         raise ValueError(msg)
     return accepted(impostor[:0], impostor).threshold_at(fmr)

@@ -75,7 +75,7 @@ def html(
         report=report,
         subject=subject(report),
         said=said(report, audit),
-        caveats=[each.sentence for each in caveats(report) if each.mark != "!"],
+        caveats=[each.sentence for each in caveats(report) if not (each.mark == "!" or each.of)],
         main=main_table([report, *report.baselines]),
         more=more_table([report, *report.baselines]),
         data={"kind": "report", "kept": pairs, **slider(report), **pairs_of(worst)},

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from siamlearn.estimates import Estimate, shown
+from siamlearn.evaluation.judgement import caveats
 from siamlearn.evaluation.tables import measured
 
 if TYPE_CHECKING:
@@ -78,6 +79,11 @@ class Row:
 class Table:
     """Some numbers of some systems.
 
+    Args:
+        columns: what the numbers are called.
+        rows: those of one system each.
+        notes: why some of them are "?".
+
     Example:
         >>> Table(("AUC",), (Row("net", True, ()),)).columns
         ('AUC',)
@@ -85,6 +91,7 @@ class Table:
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
 
 
 def main_table(reports: Sequence[Report]) -> Table:
@@ -123,6 +130,11 @@ def _table(reports: Sequence[Report], *, main: bool) -> Table:
         tuple(
             Row(report.name, number == 0, cells)
             for number, (report, cells) in enumerate(zip(reports, rows, strict=True))
+        ),
+        tuple(
+            each.sentence
+            for each in caveats(reports[0])
+            if any(name.startswith(MAIN) is main for name in each.of)
         ),
     )
 

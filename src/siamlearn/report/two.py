@@ -80,7 +80,7 @@ def comparison(
         other=other,
         subject=subject(one),
         said=said_of_two(one, other, told),
-        caveats=[each.sentence for each in caveats(one)],
+        caveats=[each.sentence for each in caveats(one) if not each.of],
         main=main_table([one, other]),
         more=more_table([one, other]),
         flips=found,
