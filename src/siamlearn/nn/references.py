@@ -5,6 +5,8 @@ d embedding dimensions, r references.
 """
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, final
 
 import torch
@@ -225,6 +227,7 @@ class Memory(nn.Module):
         self.register_buffer("warmed", torch.zeros((), dtype=torch.int64))
         # The same as numbers: reading a buffer would be waiting for the device.
         self._filled = self._warmed = 0
+        self._replaced: list[tuple[Tensor, Tensor, Tensor]] | None = None
 
     def forward(
         self, embeddings: Float[Tensor, "n d"], labels: Shaped[Tensor, "n *k"]
@@ -242,12 +245,47 @@ class Memory(nn.Module):
             raise ValueError(msg)
         self._make_room(embeddings, labels)
         own = (self.pointer + torch.arange(n, device=self.pointer.device)) % self.size
-        self.vectors.index_copy_(0, own, embeddings.detach().to(self.vectors.dtype))
-        self.labels.index_copy_(0, own, labels.to(self.labels.dtype))
+        for ring, rows in ((self.vectors, embeddings.detach()), (self.labels, labels)):
+            if self._replaced is not None:
+                self._replaced.append((ring, own, ring.index_select(0, own)))
+            ring.index_copy_(0, own, rows.to(ring.dtype))
         self.pointer.add_(n).remainder_(self.size)
         self._filled = min(self.size, self._filled + n)
         self.filled.fill_(self._filled)
         return References(self.vectors[: self._filled], self.labels[: self._filled], own)
+
+    @contextmanager
+    def noted(self) -> Iterator[Callable[[], None]]:
+        """Note what batches are written over meanwhile, and give what puts it back, also later.
+
+        Example:
+            >>> memory = Memory(size=3)
+            >>> with memory.noted() as put_back:
+            ...     _ = memory(torch.ones(2, 1), torch.tensor([7, 8]))
+            >>> put_back()
+            >>> memory.filled, memory.labels
+            (tensor(0), tensor([0, 0, 0]))
+        """
+        held = {name: getattr(self, name) for name in self._buffers}
+        numbers = self._filled, self._warmed
+        counters = [(buffer, buffer.clone()) for buffer in held.values() if buffer.ndim == 0]
+        replaced: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._replaced = replaced
+
+        def put_back() -> None:
+            # The latest first: in a small memory, two batches may be written to one place.
+            for ring, own, rows in reversed(replaced):
+                ring.index_copy_(0, own, rows)
+            for name, buffer in held.items():
+                setattr(self, name, buffer)
+            for buffer, value in counters:
+                buffer.copy_(value)
+            self._filled, self._warmed = numbers
+
+        try:
+            yield put_back
+        finally:
+            self._replaced = None
 
     def extra_repr(self) -> str:
         """The settings, as they stand in ``repr``."""

@@ -1,10 +1,13 @@
 """What the loss learns, in the optimizer of the net: proxies, temperatures, margins."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
+
+from siamlearn.nn.references import Memory
 
 __all__ = ["gradient_norm", "join", "remembered", "step_schedule"]
 
@@ -110,32 +113,42 @@ def gradient_norm(parameters: Sequence[Tensor], *, clip: float | None = None) ->
     return norm
 
 
-def remembered(statistics: Sequence[Tensor], loss: object) -> Callable[[], None]:
-    """What puts back what a step changes before it is known to be bad.
+@contextmanager
+def remembered(statistics: Sequence[Tensor], loss: object) -> Iterator[Callable[[], None]]:
+    """What puts back, also later, what is changed meanwhile before it is known to be bad.
 
     Args:
         statistics: of the norms of a net.
-        loss: whose buffers, such as a memory, are put back too.
+        loss: whose buffers are put back too. A memory notes what it writes over, which is little
+            of it; anything else is copied beforehand.
 
     Example:
         >>> norm = nn.BatchNorm1d(2)
-        >>> put_back = remembered([*norm.buffers()], None)
-        >>> _ = norm(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+        >>> with remembered([*norm.buffers()], None) as put_back:
+        ...     _ = norm(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
         >>> put_back()
         >>> norm.running_mean
         tensor([0., 0.])
     """
-    before = [buffer.clone() for buffer in statistics]
-    named = loss.named_buffers() if isinstance(loss, nn.Module) else ()
-    of_loss = {name: buffer.clone() for name, buffer in named}
+    modules = [*loss.modules()] if isinstance(loss, nn.Module) else []
+    held = [(m, dict(m._buffers)) for m in modules if not isinstance(m, Memory) and m._buffers]
+    buffers = [*statistics, *(b for _, own in held for b in own.values() if b is not None)]
+    before = [buffer.clone() for buffer in buffers]
+    with ExitStack() as noting:
+        undone = [noting.enter_context(m.noted()) for m in modules if isinstance(m, Memory)]
 
-    def put_back() -> None:
-        for buffer, old in zip(statistics, before, strict=True):
-            buffer.copy_(old)
-        if isinstance(loss, nn.Module):
-            loss.load_state_dict(of_loss, strict=False)
+        def put_back() -> None:
+            for module, own in held:
+                module._buffers.update(own)
+            for buffer, old in zip(buffers, before, strict=True):
+                buffer.copy_(old)
+            for undo in undone:
+                undo()
+            if isinstance(loss, nn.Module):
+                # Whatever else a loss takes from its buffers, it takes as it does when loaded.
+                loss.load_state_dict(dict(loss.named_buffers()), strict=False)
 
-    return put_back
+        yield put_back
 
 
 def _gives_sparse(loss: object) -> bool:

@@ -299,8 +299,8 @@ class Trainer:
         """Whether there was a step; there is none where what is not finite may be left out."""
         self.optimizer.zero_grad(set_to_none=True)
         # Batch norms and memories take in a batch when they see it, before it is known to be bad.
-        put_back = learning.remembered(self.passes.statistics, self.criterion)
-        losses = torch.stack(self._backward(group))
+        with learning.remembered(self.passes.statistics, self.criterion) as put_back:
+            losses = torch.stack(self._backward(group))
         ranks.sum_gradients(self.parameters)
         self.scaler.unscale_(self.optimizer)
         norm = learning.gradient_norm(self.parameters, clip=self.clip)
