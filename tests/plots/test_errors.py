@@ -153,6 +153,6 @@ def test_of_many_confusions_the_rest_is_told(images):
     assert ax.get_title(loc="left").endswith("each other, the largest 2")
 
 
-def test_where_nobody_passes_for_anybody_else_the_figure_says_so(images):
+def test_where_there_is_no_group_single_pairs_may_pass_and_the_figure_denies_none(images):
     ax = confusions([], images)
-    assert ax.get_title(loc="left") == "Nobody passes for anybody else"
+    assert ax.get_title(loc="left") == "Of no two people enough pairs pass"

@@ -13,7 +13,7 @@ import siamlearn as sl
 from siamlearn.evaluation.judgement import caveats
 from siamlearn.known import known
 from siamlearn.report import rendering
-from siamlearn.report.figures import Drawing
+from siamlearn.report.figures import FIGURES, Drawing, pictures
 from siamlearn.report.flips import flips
 from siamlearn.report.systems import main_table, more_table
 from siamlearn.report.thresholds import slider, thresholds
@@ -212,6 +212,20 @@ def test_a_figure_that_cannot_be_drawn_says_why(run, tmp_path):
     figures = [Drawing("Curve", "", refuses)]
     text, _ = written(sl.report.html(run, tmp_path / "page.html", figures=figures))
     assert "Not drawn: a curve needs two people, got 1." in text
+
+
+def test_that_no_people_are_confused_is_not_said_to_mean_that_no_pair_passes(run):
+    # At a strict threshold some pairs pass, and of no two people half of them.
+    point = replace(run.points[0].point, threshold=float(run.accepted.threshold_at(0.01)))
+    few = replace(run, points=(replace(run.points[0], point=point),))
+    assert few.accepted.at(point.threshold)[0] > 0
+    [drawn] = pictures(
+        few, [drawing for drawing in FIGURES if drawing.title == "Who passes for whom"]
+    )
+    assert drawn.missing == (
+        "of no two people half of the pairs pass at this threshold; single ones that do are among "
+        "the errors above"
+    )
 
 
 def test_flips_by_hand():

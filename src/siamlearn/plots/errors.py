@@ -253,6 +253,8 @@ def confusions(
 ) -> Axes:
     """People who pass for each other, a row for each group, a picture of each person.
 
+    Single pairs may pass where there is no group: see :func:`worst_pairs`.
+
     Args:
         groups: names of people, as :func:`siamlearn.inspection.confusions` finds them.
         images: where to find a picture of each.
@@ -294,7 +296,7 @@ def confusions(
     if len(groups) > rows:
         title += f", the largest {rows}"
     if not groups:
-        title = "Nobody passes for anybody else"
+        title = "Of no two people enough pairs pass"
     ax.set_title(title, fontsize=10, color=INK, loc="left")
     return ax
 

@@ -162,7 +162,10 @@ def confused(report: Report) -> Any:
         raise ValueError(msg)
     groups = inspection.confusions(report)
     if not groups:
-        msg = "at this threshold nobody passes for anybody else"
+        msg = (
+            "of no two people half of the pairs pass at this threshold; single ones that do are "
+            "among the errors above"
+        )
         raise ValueError(msg)
     return plots.confusions(groups, against.images)
 
