@@ -59,6 +59,74 @@ def test_every_file_is_synced_before_the_rename_and_the_folder_after_it(tmp_path
     assert names[3:] == ["MANIFEST.json", place.name, "rename", tmp_path.stat().st_ino]
 
 
+def test_a_deletion_is_out_of_sight_on_the_disk_before_a_file_goes(tmp_path, monkeypatch):
+    place, calls = saved(tmp_path, 1), []
+
+    def noted(module, name):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given: (calls.append(name), real(*given))[1])
+
+    for name in ("fsync", "rename", "unlink"):
+        noted(os, name)
+    checkpoint.discard(place)
+
+    assert calls == ["rename", "fsync", *["unlink"] * 4]
+
+
+def test_a_step_is_saved_again_before_the_old_one_is_deleted(tmp_path):
+    points = []
+
+    def passing(point):
+        there = [path.name for path in checkpoint.checkpoints(tmp_path)]
+        points.append((point, len(there), sorted(path.name for path in tmp_path.glob(".aside-*"))))
+
+    place = saved(tmp_path, 3)
+    checkpoint.save(tmp_path, 3, checkpoint.serialized({}, {}), passing=passing)
+
+    aside = [f".aside-{place.name}"]
+    assert points[3:8] == [
+        ("before MANIFEST.json", 1, []),
+        ("before the old one stands aside", 1, []),
+        ("before the rename", 0, aside),
+        ("after the rename", 1, aside),
+        ("before a deletion", 1, aside),
+    ]
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_a_step_that_could_not_be_saved_again_is_as_it_was(tmp_path, monkeypatch):
+    place = saved(tmp_path, 3, value=1.0)
+    real = os.rename
+
+    def rename(source, target):
+        if ".tmp-" in str(source):
+            raise OSError(errno.EIO, "the disk is broken")
+        real(source, target)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "rename", rename)
+        with pytest.raises(CheckpointError, match="the disk is broken; earlier checkpoints are as"):
+            saved(tmp_path, 3, value=2.0)
+
+    assert checkpoint.load(place)[0]["w"].tolist() == [1.0] * 3
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_what_stood_aside_comes_back_where_nothing_took_its_place(tmp_path):
+    place = saved(tmp_path, 3, value=1.0)
+    old = tmp_path / f".aside-{place.name}"
+    place.rename(old)
+    assert checkpoint.latest(tmp_path) is None
+
+    checkpoint.sweep(tmp_path)
+    assert checkpoint.load(checkpoint.latest(tmp_path))[0]["w"].tolist() == [1.0] * 3
+
+    shutil.copytree(saved(tmp_path, 3, value=2.0), old)
+    checkpoint.sweep(tmp_path)
+    assert checkpoint.load(place)[0]["w"].tolist() == [2.0] * 3
+    assert list(tmp_path.iterdir()) == [place]
+
+
 def test_the_latest_is_the_newest_by_number(tmp_path):
     for step in (2, 11, 9):
         saved(tmp_path, step)

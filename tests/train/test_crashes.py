@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import time
 
@@ -41,7 +42,7 @@ def whole(tiny, tmp_path):
 
 def test_a_kill_at_every_point_of_every_save_loses_nothing(tiny, tmp_path, whole):
     digest, points = whole
-    assert {
+    assert set(points) == {
         "before model.safetensors",
         "before train.safetensors",
         "before state.json",
@@ -50,7 +51,7 @@ def test_a_kill_at_every_point_of_every_save_loses_nothing(tiny, tmp_path, whole
         "after the rename",
         "before a deletion",
         "in the middle of a deletion",
-    } == set(points)
+    }
     for fatal, point in enumerate(points):
         folder = tmp_path / f"killed {fatal}"
         passed = iter(range(len(points)))
@@ -64,6 +65,50 @@ def test_a_kill_at_every_point_of_every_save_loses_nothing(tiny, tmp_path, whole
         assert all(map(checkpoint.is_whole, checkpoint.checkpoints(folder))), point
         assert tiny.digest(run(tiny, folder)) == digest, f"killed {point}, number {fatal}"
         assert sorted(folder.iterdir(), reverse=True) == checkpoint.checkpoints(folder), point
+
+
+def again(tiny, folder, start, passing=lambda point: None):
+    """The second half of the run, which saves the one step that is kept once more."""
+    keeping = Checkpoint(folder, steps=2, keep=1)
+    keeping._passing = passing
+    trainer = tiny.trainer(tiny.adamw, [keeping], average=0.5)
+    return trainer.fit(tiny.batches(number=3), epochs=EPOCHS, resume=start)
+
+
+def test_a_kill_while_a_step_is_saved_again_leaves_it_there(tiny, tmp_path):
+    every = Checkpoint(tmp_path / "elsewhere", steps=1, keep=None)
+    whole = tiny.trainer(tiny.adamw, [every], average=0.5)
+    digest = tiny.digest(whole.fit(tiny.batches(number=3), epochs=EPOCHS))
+    start, end = (checkpoint.place_of(every.folder, step) for step in (4, 6))
+    points = []
+
+    def ready(name):
+        folder = tmp_path / name
+        shutil.copytree(end, folder / end.name)
+        return folder
+
+    again(tiny, ready("whole"), start, points.append)
+    assert points == [
+        *[f"before {name}.safetensors" for name in ("model", "train")],
+        *["before state.json", "before MANIFEST.json"],
+        *["before the old one stands aside", "before the rename", "after the rename"],
+        *["before a deletion", *["in the middle of a deletion"] * 4],
+    ]
+    for fatal, point in enumerate(points):
+        folder, passed = ready(f"killed {fatal}"), iter(range(len(points)))
+
+        def passing(name, fatal=fatal, passed=passed):
+            if next(passed) == fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        child = tiny.in_child(
+            lambda folder=folder, passing=passing: again(tiny, folder, start, passing)
+        )
+        assert killed(child), f"no kill {point}"
+        assert all(map(checkpoint.is_whole, checkpoint.checkpoints(folder))), point
+        trainer = again(tiny, folder, folder)
+        assert tiny.digest(trainer) == digest, f"killed {point}, number {fatal}"
+        assert [path.name for path in folder.iterdir()] == [end.name], point
 
 
 class Slow(Callback):

@@ -3,7 +3,9 @@
     checkpoints/step-0000000200/  model.safetensors  train.safetensors  state.json  MANIFEST.json
 
 A checkpoint is written under a name that nobody looks for, synced to the disk, and renamed. The
-latest is the newest folder whose files have the sizes and hashes of its manifest.
+latest is the newest folder whose files have the sizes and hashes of its manifest. One of a step
+that is saved again stands aside for the new one: it is deleted when that is there, and comes back
+where a crash fell in between.
 """
 
 from __future__ import annotations
@@ -21,21 +23,12 @@ from typing import Any
 import safetensors.torch
 from safetensors import SafetensorError
 
+from siamlearn.folders import sync
 from siamlearn.train.packing import pack, unpack
 
 __all__ = [
-    "CheckpointError",
-    "CorruptCheckpointError",
-    "checkpoints",
-    "discard",
-    "is_checkpoint",
-    "is_whole",
-    "latest",
-    "load",
-    "place_of",
-    "save",
-    "serialized",
-    "sweep",
+    *("CheckpointError", "CorruptCheckpointError", "checkpoints", "discard", "is_checkpoint"),
+    *("is_whole", "latest", "load", "place_of", "put_back", "save", "serialized", "sweep"),
 ]
 
 FORMAT = 1
@@ -46,7 +39,7 @@ MODEL, TRAIN, STATE, MANIFEST = (
     "MANIFEST.json",
 )
 NAME = re.compile(r"step-(\d{10,})")
-TEMPORARY, TRASH = ".tmp-", ".trash-"
+TEMPORARY, TRASH, ASIDE = ".tmp-", ".trash-", ".aside-"
 # What reading a file raises that someone made so that it cannot be read.
 UNREADABLE = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError),
@@ -117,7 +110,7 @@ def save(
         passing: told the name of each point at which a crash must do no harm; for tests.
 
     Raises:
-        CheckpointError: when the disk is full or read-only; earlier checkpoints are untouched.
+        CheckpointError: when the disk is full or read-only; what was there is there still.
 
     Example:
         >>> import tempfile
@@ -127,21 +120,27 @@ def save(
         ['MANIFEST.json', 'model.safetensors', 'state.json', 'train.safetensors']
     """
     place = place_of(folder, step)
-    temporary = folder / f"{TEMPORARY}{place.name}"
+    temporary, aside = (folder / f"{kind}{place.name}" for kind in (TEMPORARY, ASIDE))
     try:
+        put_back(folder)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         for name, content in {**files, MANIFEST: _manifest(step, files)}.items():
             passing(f"before {name}")
             _write(temporary / name, content)
-        _sync(temporary)
+        sync(temporary)
         if place.exists():
-            discard(place, passing=passing)
+            passing("before the old one stands aside")
+            place.rename(aside)
         passing("before the rename")
         temporary.rename(place)
         passing("after the rename")
-        _sync(folder)
+        sync(folder)
+        if aside.exists():
+            discard(aside, passing=passing)
     except OSError as error:
+        if aside.exists() and not place.exists():
+            aside.rename(place)
         shutil.rmtree(temporary, ignore_errors=True)
         msg = f"{place} could not be saved: {error}; earlier checkpoints are as they were"
         raise CheckpointError(msg) from error
@@ -265,10 +264,34 @@ def discard(place: Path, *, passing: Callable[[str], None] = lambda point: None)
     shutil.rmtree(trash, ignore_errors=True)
     passing("before a deletion")
     place.rename(trash)
+    sync(place.parent)
     for path in sorted(trash.iterdir()):
         passing("in the middle of a deletion")
         path.unlink()
     trash.rmdir()
+
+
+def put_back(folder: Path) -> None:
+    """Give a checkpoint its name back that stood aside for a new one, which a crash prevented.
+
+    Only whoever saves into the folder may do this: another program may be saving right now.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> place = save(folder, 200, serialized({}, {}))
+        >>> _ = place.rename(folder / f".aside-{place.name}")
+        >>> put_back(folder)
+        >>> latest(folder) == place
+        True
+    """
+    for aside in folder.glob(f"{ASIDE}*"):
+        place = folder / aside.name.removeprefix(ASIDE)
+        if place.exists() or not is_checkpoint(place):
+            shutil.rmtree(aside)
+        else:
+            aside.rename(place)
+            sync(folder)
 
 
 def sweep(folder: Path) -> None:
@@ -287,6 +310,7 @@ def sweep(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        put_back(folder)
         for path in [*folder.glob(f"{TEMPORARY}*"), *folder.glob(f"{TRASH}*")]:
             shutil.rmtree(path)
         trial = folder / f"{TEMPORARY}trial"
@@ -373,13 +397,3 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a folder, and syncs renames by itself
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,7 +14,7 @@ from typing import Any
 
 from siamlearn import ranks
 from siamlearn.train.callbacks import Callback
-from siamlearn.train.checkpoint import latest
+from siamlearn.train.checkpoint import latest, put_back
 from siamlearn.train.ending import require_free
 from siamlearn.train.loading import CHECKPOINTS, LOG, Run, is_run
 from siamlearn.train.reporting import Progress
@@ -148,6 +148,7 @@ def _taken_up(where: Path, begun: bool, sections: dict[str, Any]) -> tuple[bool,
     if (where / CONFIG).exists():
         _refuse_changes(where, read_config(where), sections)
     finished = Run(where).finished
+    put_back(where / CHECKPOINTS)
     kept = latest(where / CHECKPOINTS) is not None
     if not kept and not finished:
         # It was cut off before its first checkpoint: nothing is lost by starting anew.
