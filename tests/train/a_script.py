@@ -70,7 +70,6 @@ def trained(folder: Path, fault: str) -> None:
     sampler = sl.PairSampler(train.labels, pairs=5, batches=STEPS, seed=0)
     batches = DataLoader(train, batch_sampler=sampler)
     kept = folder / "checkpoints"
-    kept.mkdir(parents=True, exist_ok=True)
     watch = [sl.Evaluate(held_out)]
     if not fault:
         watch += [sl.Summary(), sl.Plots(held_out, folder / "plots", every=EPOCHS)]
@@ -88,8 +87,7 @@ def trained(folder: Path, fault: str) -> None:
             sl.LogLines(folder / "metrics.jsonl"),
         ],
     )
-    begun = any(kept.iterdir())
-    trainer.fit(batches, epochs=EPOCHS, validation=batches, resume=kept if begun else None)
+    trainer.fit(batches, epochs=EPOCHS, validation=batches, resume=kept)
 
 
 def fitted(folder: Path, fault: str) -> None:

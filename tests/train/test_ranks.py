@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from functools import partial
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from torch import nn
 from torch.optim import SGD
 from torch.utils.data import DataLoader
 
+import siamlearn as sl
 from siamlearn import ranks
 from siamlearn.data.samplers import BalancedSampler, PairSampler
 from siamlearn.data.transforms import Augment
@@ -324,6 +326,90 @@ def test_a_checkpoint_of_some_ranks_is_resumed_on_others(tiny, tmp_path, before,
     assert latest.name == "step-0000000003"
     said = on_ranks(after, tmp_path / "after", whole)
     assert_as_one(said, trained(tiny, "a memory"))
+
+
+class Late(Callback):
+    """The first rank takes a while to write its last file."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_fit_end(self, trainer):
+        if trainer.first:
+            time.sleep(0.3)
+            (self.folder / "last").write_text("whole")
+
+
+def test_what_the_first_rank_writes_last_is_there_when_fit_returns(tiny, tmp_path):
+    def work(rank):
+        trained(tiny, "contrastive", epochs=1, callbacks=[Late(tmp_path)])
+        return (tmp_path / "last").read_text()
+
+    assert on_ranks(2, tmp_path / "ranks", work) == ["whole"] * 2
+
+
+def test_the_net_of_a_run_is_there_for_all_ranks_when_fit_returns(tmp_path):
+    faces = sl.DrawnFaces(identities=4, pictures=4, size=(14, 12))
+
+    def work(rank):
+        torch.set_default_dtype(torch.float32)
+        run = sl.fit(faces, epochs=1, folder=tmp_path / "run", callbacks=[])
+        read = sl.load_run(tmp_path / "run")
+        sl.EmbeddingNet.load(run.folder / "net")
+        return read.finished, read.under_way, len(read.checkpoints)
+
+    assert on_ranks(2, tmp_path / "ranks", work) == [(True, False, 1)] * 2
+
+
+def test_one_training_after_another_is_resumed_by_all_ranks(tiny, tmp_path):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+
+    def work(rank):
+        kept = Checkpoint(folder)
+        if rank == 0:
+            kept._passing = lambda point: time.sleep(0.1)
+        trained(tiny, "contrastive", epochs=1, callbacks=[kept])
+        return outcome(trained(tiny, "contrastive", callbacks=[Checkpoint(folder)], resume=folder))
+
+    assert_as_one(on_ranks(2, tmp_path / "ranks", work), trained(tiny, "contrastive"))
+
+
+def test_the_first_rank_chooses_where_to_resume(tiny, tmp_path):
+    # The others may see fewer checkpoints, or more, or go by what they saw of the folder before.
+    folder = tmp_path / "checkpoints"
+    trained(tiny, "contrastive", callbacks=[Checkpoint(folder, steps=2, keep=None)])
+    chosen = checkpoint.place_of(folder, 2)
+
+    def work(own, rank):
+        return outcome(trained(tiny, "contrastive", resume=own[rank]))
+
+    one = trained(tiny, "contrastive")
+    for own in ([chosen, folder], [chosen, None], [None, chosen]):
+        assert_as_one(on_ranks(2, tmp_path / "ranks", partial(work, own)), one)
+
+
+def test_a_checkpoint_that_one_rank_cannot_read_stops_all(tiny, tmp_path):
+    folder = tmp_path / "checkpoints"
+    trained(tiny, "contrastive", epochs=1, callbacks=[Checkpoint(folder)])
+
+    def work(rank):
+        if rank == 1:  # on another machine, which sees another folder
+            load = checkpoint.load
+            checkpoint.load = lambda place: load(place.with_name("elsewhere"))
+        return trained(tiny, "contrastive", resume=folder).step
+
+    healthy, broken = on_ranks(2, tmp_path / "ranks", work)
+    assert "elsewhere/MANIFEST.json cannot be read" in broken
+    assert healthy.startswith("RuntimeError: all ranks stop, for one of them failed: rank 1: ")
+
+
+def test_where_there_is_no_folder_to_resume_from_all_ranks_say_so(tiny, tmp_path):
+    def work(rank):
+        return trained(tiny, "contrastive", resume=tmp_path / "nowhere").step
+
+    for said in on_ranks(2, tmp_path / "ranks", work):
+        assert said.startswith(f"CheckpointError: there is no folder {tmp_path / 'nowhere'}")
 
 
 class At(Callback):

@@ -229,6 +229,32 @@ def test_a_spoilt_latest_is_skipped_and_a_spoilt_one_that_was_asked_for_is_not(t
     assert is_whole(spoilt.parent)  # it was made again, and replaced
 
 
+def test_a_run_that_keeps_the_folder_begins_there_and_goes_on_by_itself(tiny, tmp_path):
+    run = tmp_path / "runs" / "mine"
+
+    def program(epochs, resume):
+        trainer = tiny.trainer(callbacks=[Checkpoint(run / "checkpoints")])
+        return trainer.fit(tiny.batches(), epochs=epochs, resume=resume).step
+
+    assert program(1, run) == 7
+    assert program(2, run) == 14
+    assert program(3, run / "checkpoints") == 21
+    (tmp_path / "empty").mkdir()
+    trainer = tiny.trainer(callbacks=[Checkpoint(tmp_path / "empty")])
+    assert resume(trainer, tiny, tmp_path / "empty").step == 7
+    trainer = tiny.trainer(callbacks=[Checkpoint(tmp_path / "others")])
+    with pytest.raises(CheckpointError, match=r"no folder .*mistyped to resume from; leave .* or"):
+        resume(trainer, tiny, run.with_name("mistyped"))
+
+
+def test_a_checkpoint_that_stood_aside_in_a_crash_is_resumed(tiny, kept):
+    place = kept / "step-0000000007"
+    for path in (kept.parent, kept, place):
+        place.rename(kept / f".aside-{place.name}")
+        assert resume(tiny.trainer(), tiny, path).step == 7
+        assert is_whole(place)
+
+
 def test_nothing_to_resume_from_is_an_error_or_a_beginning(tiny, tmp_path):
     with pytest.raises(CheckpointError, match=r"there is no folder .*; leave resume out"):
         resume(tiny.trainer(), tiny, tmp_path / "nowhere")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from siamlearn.train import checkpoint, describing
+from siamlearn.train import agreeing, checkpoint, describing
 from siamlearn.train.checkpoint import CheckpointError
+from siamlearn.train.keeping import Checkpoint
+from siamlearn.train.telling import from_first
 
 if TYPE_CHECKING:
     from siamlearn.train.feed import Feed
@@ -56,16 +59,21 @@ def captured(trainer: Trainer) -> dict[str, Any]:
     return {"model": model, "state": state}
 
 
-def resume(trainer: Trainer, path: Path, feed: Feed | None = None) -> None:
+def resume(trainer: Trainer, path: Path | None, feed: Feed | None = None) -> None:
     """Put a trainer where a checkpoint was saved.
+
+    The first rank says which one, and all take it: another would see what the first one is
+    writing meanwhile, or not see it yet. All ranks must call this.
 
     Args:
         trainer: made as the one that saved it.
-        path: a checkpoint, a folder of checkpoints, or a run's folder with ``checkpoints/`` in it.
+        path: a checkpoint, a folder of checkpoints, or a run's folder with ``checkpoints/`` in it;
+            None to leave the trainer as it is.
         feed: what the trainer is about to be fed; a warning tells where it was fed otherwise.
 
     Raises:
-        CheckpointError: when there is no such folder, or the checkpoint cannot be read, or is of
+        CheckpointError: when there is no such folder, and the trainer keeps none of its
+            checkpoints there; or the checkpoint cannot be read, or is of
             another net, optimizer or seed, or of a newer format. The trainer is as it was.
 
     Example:
@@ -81,30 +89,55 @@ def resume(trainer: Trainer, path: Path, feed: Feed | None = None) -> None:
         >>> trainer.step
         200
     """
-    place = _found(path)
-    if place is None:
-        warnings.warn(
-            f"{path} has no checkpoints yet: training starts from the beginning", stacklevel=3
-        )
+    kept = path is not None and _keeps(trainer, path)
+    found = from_first(lambda: _found(path, kept), raises=CheckpointError)
+    if found is None:
+        if path is not None and not kept and trainer.first:
+            warnings.warn(
+                f"{path} has no checkpoints yet: training starts from the beginning", stacklevel=3
+            )
         return
+    model, state = _read(trainer, Path(found))
+    _warn_of_changes(trainer, feed, state)
+    _restore(trainer, model, state)
+
+
+def _read(trainer: Trainer, place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         model, state = checkpoint.load(place)
         _refuse_others(trainer, model, state)
     except CheckpointError as error:
         msg = f"{error}{_last_good(place)}"
+        agreeing.agree(trainer, error)
         raise type(error)(msg) from error
-    _warn_of_changes(trainer, feed, state)
-    _restore(trainer, model, state)
+    agreeing.agree(trainer)
+    return model, state
 
 
-def _found(path: Path) -> Path | None:
-    if not path.is_dir():
-        msg = f"there is no folder {path} to resume from; leave resume out to start anew"
-        raise CheckpointError(msg)
-    if checkpoint.is_checkpoint(path):
-        return path
-    folder = path / "checkpoints"
-    return checkpoint.latest(folder if folder.is_dir() else path)
+def _keeps(trainer: Trainer, path: Path) -> bool:
+    """Whether the trainer is about to save into this folder, or into that of this run."""
+    ours = {each.folder.resolve() for each in trainer.callbacks if isinstance(each, Checkpoint)}
+    return not ours.isdisjoint({path.resolve(), (path / "checkpoints").resolve()})
+
+
+def _found(path: Path | None, kept: bool) -> str | None:
+    if path is None:
+        return None
+    one = checkpoint.is_checkpoint(path)
+    folder = path.parent if one else path / "checkpoints"
+    folder = folder if folder.is_dir() else path
+    with suppress(OSError):  # a folder may be for reading only
+        checkpoint.put_back(folder)
+    if path.is_dir():
+        latest = path if one else checkpoint.latest(folder)
+        return None if latest is None else str(latest)
+    if kept:
+        return None
+    msg = (
+        f"there is no folder {path} to resume from; leave resume out to start anew, or keep "
+        f"checkpoints there: a run started again then goes on by itself"
+    )
+    raise CheckpointError(msg)
 
 
 def _last_good(place: Path) -> str:

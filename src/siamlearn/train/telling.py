@@ -11,16 +11,14 @@ from siamlearn import ranks
 __all__ = ["from_first"]
 
 
-def from_first(work: Callable[[], Any]) -> Any:
+def from_first(work: Callable[[], Any], *, raises: type[Exception] = ValueError) -> Any:
     """Do something on the first rank only; all ranks get what it returned, or its error.
 
     Files are made so: two ranks would make two folders. All ranks must call it.
 
     Args:
         work: returns what JSON can hold.
-
-    Raises:
-        ValueError: on the other ranks, with the words of the error of the first one.
+        raises: what is raised on the other ranks, with the words of the error of the first one.
 
     Example:
         >>> from_first(lambda: {"folder": "runs"})
@@ -37,5 +35,5 @@ def from_first(work: Callable[[], Any]) -> Any:
     if failure is not None:
         raise failure
     if "error" in told:
-        raise ValueError(told["error"])
+        raise raises(told["error"])
     return told["answer"]

@@ -191,11 +191,13 @@ class Trainer:
             validation: batches whose mean loss is logged as ``val_loss`` after each epoch,
                 always the same ones: those of epoch 0.
             resume: go on from the latest whole checkpoint in this folder, or from the very
-                checkpoint if this is one. A folder without any starts from the beginning.
+                checkpoint if this is one. Without any, training starts from the beginning; the
+                folder need not be there where a ``Checkpoint`` among the callbacks keeps it, so
+                that the same program may be started again and again.
 
         Raises:
-            CheckpointError: when there is no such folder, or its checkpoint is of another net,
-                optimizer or seed, or of a newer format.
+            CheckpointError: when there is no such folder and nobody keeps it, or its checkpoint
+                is of another net, optimizer or seed, or of a newer format.
             FloatingPointError: when the loss or the gradient is not finite, before the update.
             ValueError: when there are no batches, or they are not (images, labels).
 
@@ -212,8 +214,7 @@ class Trainer:
         self._begin_average()
         if self.step == 0:
             self.options = describing.options(self.optimizer)
-        if resume is not None:
-            resuming.resume(self, Path(resume), feed)
+        resuming.resume(self, None if resume is None else Path(resume), feed)
         self.feed = feed
         checks.begin_together(self, feed)
         feed.note_people(self.net)
@@ -238,6 +239,7 @@ class Trainer:
                 if self.average is not None:
                     self.average.use()
                 self._call("on_fit_end")
+        agreeing.agree(self)  # by now the first rank has written its last files
         return self
 
     def stop(self, why: str) -> None:
