@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from siamlearn.data.protocols import compared
+from siamlearn.data.protocols import compared, content
 from siamlearn.embeddings import Embeddings
 from siamlearn.functional.prepared import prepared
 
@@ -35,7 +35,8 @@ class Protocol:
 
     Args:
         name: such as "notebook" or "all pairs".
-        digest: SHA-256 of exactly which pictures of whom are probes and gallery.
+        digest: SHA-256 of exactly which pictures of whom are probes and gallery, by their names.
+        pictures: SHA-256 of what these pictures show; None where only embeddings are at hand.
 
     Example:
         >>> line, labels = torch.tensor([[0.0], [5.0]]), torch.tensor([0, 1])
@@ -48,6 +49,7 @@ class Protocol:
 
     name: str
     digest: str
+    pictures: str | None = None
 
     @classmethod
     def of(
@@ -55,10 +57,15 @@ class Protocol:
     ) -> Protocol:
         """The protocol of comparing these, called so, or after how they are compared."""
         usual = "all pairs" if gallery is None else "probes against a gallery"
-        return cls(name or usual, compared(probes, gallery))
+        return cls(name or usual, compared(probes, gallery), content(probes, gallery))
 
     def __str__(self) -> str:
         return f"{self.name} ({self.digest[:8]})"
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain texts, ready for JSON."""
+        known = {} if self.pictures is None else {"pictures": self.pictures}
+        return {"name": self.name, "digest": self.digest, **known}
 
 
 @final

@@ -37,9 +37,9 @@ ALL = [notebook, repeated_disjoint, closed_set, leave_one_out, bob_atnt]
 
 
 def test_every_protocol_is_here():
-    assert sorted(["Split", "compared", *(protocol.__name__ for protocol in ALL)]) == sorted(
-        protocols.__all__
-    )
+    assert sorted(
+        ["Split", "compared", "content", *(protocol.__name__ for protocol in ALL)]
+    ) == sorted(protocols.__all__)
 
 
 def test_the_notebook_learns_from_s2_to_s31_and_tests_all_pairs_of_s32_to_s40():

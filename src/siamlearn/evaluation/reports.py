@@ -292,10 +292,8 @@ def require_reports(*given: object) -> None:
 def plain(value: Any) -> Any:
     """The same as what JSON knows."""
     match value:
-        case Report() | AtPoint() | Difference() | Estimate() | Audit():
+        case Report() | AtPoint() | Difference() | Estimate() | Audit() | Protocol():
             return value.to_dict()
-        case Protocol():
-            return {"name": value.name, "digest": value.digest}
         case Bounds():
             return plain(vars(value))
         case dict():
