@@ -27,6 +27,7 @@ from siamlearn.evaluation import (
     differences,
     evaluate,
     evaluate_folds,
+    fold_differences,
 )
 from siamlearn.fitting import fit
 from siamlearn.functional.distances import cosine, euclidean, signal_to_noise, squared_euclidean
@@ -229,6 +230,7 @@ __all__ = [
     "find_att_faces",
     "find_learning_rate",
     "fit",
+    "fold_differences",
     "from_arrays",
     "from_csv",
     "from_folder",

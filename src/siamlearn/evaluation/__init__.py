@@ -4,7 +4,8 @@
 `tables` and `frames` show it. `folds` is for published lists of pairs.
 """
 
-from siamlearn.evaluation.folds import FoldReport, evaluate_folds
+from siamlearn.evaluation.fold_reports import FoldReport
+from siamlearn.evaluation.folds import evaluate_folds, fold_differences
 from siamlearn.evaluation.frames import frame
 from siamlearn.evaluation.reports import AtPoint, Difference, Report
 from siamlearn.evaluation.run import differences, evaluate
@@ -17,5 +18,6 @@ __all__ = [
     "differences",
     "evaluate",
     "evaluate_folds",
+    "fold_differences",
     "frame",
 ]

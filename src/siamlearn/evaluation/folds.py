@@ -9,116 +9,50 @@ Axes: p pairs, k folds, b resamples.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, final
+from dataclasses import replace
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from siamlearn.comparison import Protocol
+from siamlearn.data.image_set import ImageSet
 from siamlearn.data.pair_lists import PairList
+from siamlearn.data.protocols import content
 from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
+from siamlearn.evaluation.fold_reports import FoldReport, require_fold_reports
+from siamlearn.evaluation.measuring import Statistic
+from siamlearn.evaluation.reports import Difference
+from siamlearn.evaluation.run import (
+    RESAMPLES,
+    baseline_embeddings,
+    require_draws,
+    require_kinds,
+    require_one_protocol,
+    require_pictures,
+    require_shares,
+    require_switches,
+    told,
+)
 from siamlearn.functional.accepted import Accepted, accepted
 from siamlearn.functional.intervals import interval
 from siamlearn.functional.resampling import draws, grid
 from siamlearn.functional.verification import resolves
+from siamlearn.known import known_by
 
-__all__ = ["FoldReport", "evaluate_folds"]
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class FoldReport:
-    """What came out on a list of pairs, fold by fold.
-
-    Args:
-        name: which system this is.
-        protocol: name and hash of the list.
-        genuine: pairs of pictures of one person.
-        impostor: pairs of two.
-        accuracy: mean over the folds of the share of pairs told right, at the threshold that the
-            other folds chose.
-        standard_error: of that mean: the deviation of the folds, divided by the root of their
-            number.
-        accuracies: of each fold.
-        thresholds: of each fold, chosen on the others.
-        auc: chance that a genuine pair is closer than an impostor pair; of all pairs.
-        eer: the rate at which FMR and FNMR are equal; of all pairs.
-        fnmr_at: for each FMR the FNMR; None where the impostor pairs are too few to tell.
-        notes: what to know before one quotes it.
-        accepted: how many pairs are accepted at each threshold.
-
-    Example:
-        >>> embeddings, pairs = _example()
-        >>> print(str(evaluate_folds(embeddings, pairs)).splitlines()[0])
-        net on drawn (149f65d8): accuracy 1.0000 ± 0.0000 over 2 folds
-    """
-
-    name: str
-    protocol: Protocol
-    genuine: int
-    impostor: int
-    accuracy: Estimate
-    standard_error: float
-    accuracies: tuple[float, ...]
-    thresholds: tuple[float, ...]
-    auc: Estimate
-    eer: Estimate
-    fnmr_at: dict[float, Estimate | None]
-    notes: tuple[str, ...]
-    accepted: Accepted
-
-    def __str__(self) -> str:
-        rows = [
-            ("accuracy", str(self.accuracy)),
-            ("AUC", str(self.auc)),
-            ("EER", self.eer.percent()),
-            *(
-                (f"FNMR at FMR {100 * fmr:g} %", "too few pairs" if e is None else e.percent())
-                for fmr, e in self.fnmr_at.items()
-            ),
-        ]
-        folds = zip(self.accuracies, self.thresholds, strict=True)
-        return "\n".join(
-            [
-                f"{self.name} on {self.protocol}: accuracy {float(self.accuracy):.4f} ± "
-                f"{self.standard_error:.4f} over {len(self.accuracies)} folds",
-                f"{self.genuine:,} genuine and {self.impostor:,} impostor pairs; folds drawn anew",
-                "",
-                *(f"{what:<20}{value}" for what, value in rows),
-                "",
-                "fold  accuracy  threshold of the others",
-                *(f"{k:4}  {share:8.4f}  {at:.4g}" for k, (share, at) in enumerate(folds, 1)),
-                *("", *self.notes)[: len(self.notes) and None],
-            ]
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, lists and dictionaries, ready for JSON."""
-        fnmr = {f"{fmr:g}": None if e is None else e.to_dict() for fmr, e in self.fnmr_at.items()}
-        return {
-            "name": self.name,
-            "protocol": {"name": self.protocol.name, "digest": self.protocol.digest},
-            "genuine": self.genuine,
-            "impostor": self.impostor,
-            "accuracy": self.accuracy.to_dict(),
-            "standard_error": self.standard_error,
-            "accuracies": list(self.accuracies),
-            "thresholds": list(self.thresholds),
-            "auc": self.auc.to_dict(),
-            "eer": self.eer.to_dict(),
-            "fnmr_at": fnmr,
-            "notes": list(self.notes),
-        }
+__all__ = ["evaluate_folds", "fold_differences"]
 
 
 def evaluate_folds(
     embeddings: Embeddings,
     pairs: PairList,
     *,
+    train: ImageSet | None = None,
+    baselines: bool = True,
     fmrs: Sequence[float] = (0.1, 0.01, 0.001),
     resamples: int = 1000,
     level: float = 0.95,
@@ -134,14 +68,20 @@ def evaluate_folds(
     Args:
         embeddings: of the pictures that the list was read for.
         pairs: see :func:`~siamlearn.data.pair_lists.read_pairs`.
+        train: the pictures that the net was trained on, for the baselines to learn from: PCA,
+            and PCA+LDA. Without them PCA learns from the tested pictures, without their labels.
+        baselines: whether to report pixels, PCA and an untrained net too; needs the pictures in
+            ``embeddings``.
         fmrs: false match rates at which the false non-match rate is reported.
-        resamples: how often folds are drawn anew for the intervals.
+        resamples: how often folds are drawn anew for the intervals; 0 for no intervals.
         level: how often an interval is to hold the true value.
         seed: of these draws.
         name: what to call the system.
 
     Raises:
-        ValueError: the list is of other pictures, has one fold, or pairs of one kind only.
+        TypeError: the embeddings, the pairs or the switch are something else.
+        ValueError: the list is of other pictures, has one fold, or pairs of one kind only, or a
+            number is none that can be asked for.
 
     Example:
         >>> embeddings, pairs = _example()
@@ -154,44 +94,137 @@ def evaluate_folds(
         Massachusetts, Amherst, Technical Report 07-49, 2007, sec. 4: view 2, estimated mean
         accuracy and standard error of the mean.
     """
-    distance = _distances(embeddings, pairs)
-    folds = [pairs.fold == fold for fold in sorted(set(pairs.fold.tolist()))]
+    require_kinds(embeddings, (), None)
+    require_switches(baselines=baselines)
+    _require_pairs(embeddings, pairs)
+    require_shares("fmrs", fmrs)
+    require_draws(resamples)
+    weights = torch.empty(0, pairs.folds, dtype=torch.float64)
+    if resamples:
+        weights = draws(pairs.folds, resamples, seed)
+    used = sorted({*pairs.left.tolist(), *pairs.right.tolist()})
+    shown = None if embeddings.images is None else content(embeddings.images.subset(used))
+    protocol = Protocol(pairs.name, pairs.digest, shown)
+
+    def measured(system: Embeddings, called: str) -> FoldReport:
+        return _measured(system, pairs, fmrs, weights, level, protocol, called)
+
+    report = measured(embeddings, name)
+    tested = embeddings.subset(used).people
+    trained_on = len(known_by(embeddings.trained_on, tested))
+    report = replace(report, trained_on=trained_on, notes=tuple(_notes(embeddings, pairs)))
+    if not baselines or embeddings.images is None:
+        return report
+    rows = baseline_embeddings(embeddings.images, None, train)
+    others = tuple(measured(system, called) for called, system, _ in rows)
+    against: tuple[Difference, ...] = ()
+    if resamples:
+        against = tuple(d for each in others for d in fold_differences(report, each, seed=seed))
+    return replace(report, baselines=others, differences=against)
+
+
+def fold_differences(
+    one: FoldReport, other: FoldReport, *, seed: int = 0
+) -> tuple[Difference, ...]:
+    """By how much one system differs from another on the same pairs.
+
+    Accuracy, AUC, EER and FNMR at each FMR are compared. The same folds are drawn anew for both,
+    so that what is hard for both cancels out. The intervals are of the level of the first report.
+
+    Args:
+        one: of the first system.
+        other: of the second, on the same list.
+        seed: of these draws.
+
+    Raises:
+        TypeError: one of them is no ``FoldReport``.
+        ValueError: the two are of two lists.
+
+    Example:
+        >>> one, other = (evaluate_folds(*_example(), name=name) for name in ("one", "other"))
+        >>> print(fold_differences(one, other)[0])
+        one - other: accuracy +0 [-3.18, +3.18], p = 1
+    """
+    require_fold_reports(one, other)
+    require_one_protocol(one, other)
+    folds, pairs = len(one.accuracies), one.genuine + one.impostor
+    weights = draws(folds, max(RESAMPLES, one.resamples), seed)
+    systems = [(each, _drawn(each.by_fold, weights)) for each in (one, other)]
+
+    def difference(what: str, statistic: Statistic, trials: int) -> Difference:
+        values = [(float(statistic(each.accepted)), statistic(drawn)) for each, drawn in systems]
+        return compared(what, values, trials)
+
+    def compared(what: str, values: Sequence[tuple[float, Tensor]], trials: int) -> Difference:
+        names, level = (one.name, other.name, what), one.accuracy.level
+        return told(names, *values, units=folds, trials=trials, level=level)
+
+    shares = [(float(each.accuracy), _mean(each.accuracies, weights)) for each in (one, other)]
+    return (
+        compared("accuracy", shares, pairs),
+        difference("AUC", Accepted.auc, pairs),
+        difference("EER", lambda counts: counts.eer()[0], pairs),
+        *(
+            difference(
+                f"FNMR at FMR {100 * fmr:g} %", partial(Accepted.fnmr_at, fmr=fmr), one.genuine
+            )
+            for fmr, rate in one.fnmr_at.items()
+            if rate is not None
+        ),
+    )
+
+
+def _measured(
+    embeddings: Embeddings,
+    pairs: PairList,
+    fmrs: Sequence[float],
+    weights: Float[Tensor, "b k"],
+    level: float,
+    protocol: Protocol,
+    name: str,
+) -> FoldReport:
+    """A report without baselines."""
+    distance, folds = _distances(embeddings, pairs), _folds(pairs)
     judged = [_judged(distance, pairs.same, fold) for fold in folds]
-    shares = torch.tensor([share for share, _ in judged], dtype=torch.float64)
+    shares = tuple(share for share, _ in judged)
     seen = accepted(distance[pairs.same], distance[~pairs.same])
-    weights = draws(len(folds), resamples, seed)
-    drawn = _by_folds(seen, distance, pairs, folds, weights)
+    by_fold = _by_fold(seen, distance, pairs, folds)
+    drawn = _drawn(by_fold, weights)
 
-    def estimate(value: Tensor, resampled: Tensor, trials: int) -> Estimate:
-        low, high = interval(value, resampled, units=len(folds), trials=trials, level=level)
-        return Estimate(float(value), float(low), float(high), level)
+    def estimate(value: float, resampled: Callable[[], Tensor], trials: int) -> Estimate:
+        if not len(weights):
+            return Estimate(value, level=level)
+        low, high = interval(value, resampled(), units=len(folds), trials=trials, level=level)
+        return Estimate(value, float(low), float(high), level)
 
-    def read(statistic: Callable[[Accepted], Tensor], trials: int) -> Estimate:
-        return estimate(statistic(seen), statistic(drawn), trials)
+    def read(statistic: Statistic, trials: int) -> Estimate:
+        return estimate(float(statistic(seen)), lambda: statistic(drawn), trials)
 
     def fnmr_at(fmr: float) -> Estimate:
         return read(lambda counts: counts.fnmr_at(fmr), seen.pairs[0])
 
-    genuine, impostor = seen.pairs
-    drawn_shares = (weights.double() @ shares) / weights.sum(dim=1)
+    mean, deviation = statistics.fmean(shares), statistics.stdev(shares)
     return FoldReport(
         name=name,
-        protocol=Protocol(pairs.name, pairs.digest),
-        genuine=genuine,
-        impostor=impostor,
-        accuracy=estimate(shares.mean(), drawn_shares, len(pairs)),
-        standard_error=float(shares.std()) / math.sqrt(len(folds)),
-        accuracies=tuple(shares.tolist()),
+        protocol=protocol,
+        genuine=seen.pairs[0],
+        impostor=seen.pairs[1],
+        resamples=len(weights),
+        accuracy=estimate(mean, lambda: _mean(shares, weights), len(pairs)),
+        standard_error=deviation / math.sqrt(len(folds)),
+        accuracies=shares,
         thresholds=tuple(threshold for _, threshold in judged),
         auc=read(Accepted.auc, len(pairs)),
         eer=read(lambda counts: counts.eer()[0], len(pairs)),
-        fnmr_at={fmr: fnmr_at(fmr) if resolves(fmr, impostor) else None for fmr in fmrs},
-        notes=tuple(_notes(embeddings, pairs, folds)),
+        fnmr_at={fmr: fnmr_at(fmr) if resolves(fmr, seen.pairs[1]) else None for fmr in fmrs},
+        trained_on=0,
+        notes=(),
         accepted=seen,
+        by_fold=by_fold,
     )
 
 
-def _distances(embeddings: Embeddings, pairs: PairList) -> Float[Tensor, " p"]:
+def _require_pairs(embeddings: Embeddings, pairs: object) -> None:
     if not isinstance(pairs, PairList):
         msg = (
             f"the folds are those of a PairList, as read_pairs(file, images) returns it, got "
@@ -218,6 +251,15 @@ def _distances(embeddings: Embeddings, pairs: PairList) -> Float[Tensor, " p"]:
             f"a column fold, or use evaluate and an OperatingPoint of other people"
         )
         raise ValueError(msg)
+    require_pictures("pictures of the list", embeddings)
+
+
+def _folds(pairs: PairList) -> list[Tensor]:
+    """Which pairs are in each fold."""
+    return [pairs.fold == fold for fold in sorted(set(pairs.fold.tolist()))]
+
+
+def _distances(embeddings: Embeddings, pairs: PairList) -> Float[Tensor, " p"]:
     left, right = (embeddings.vectors[side][:, None] for side in (pairs.left, pairs.right))
     # As many blocks of one pair each.
     return embeddings.distance(left, right).flatten()
@@ -231,26 +273,31 @@ def _judged(distance: Float[Tensor, " p"], same: Tensor, fold: Tensor) -> tuple[
     return float(right.double().mean()), float(threshold)
 
 
-def _by_folds(
-    seen: Accepted,
-    distance: Float[Tensor, " p"],
-    pairs: PairList,
-    folds: Sequence[Tensor],
-    weights: Float[Tensor, "b k"],
+def _by_fold(
+    seen: Accepted, distance: Float[Tensor, " p"], pairs: PairList, folds: Sequence[Tensor]
 ) -> Accepted:
-    """The counts if folds were drawn anew, at every distance or, where they are many, at some."""
+    """The counts of each fold, at every distance or, where they are many, at some."""
     threshold = grid(seen)
 
     def counts(same: Tensor) -> Tensor:
         kinds = [distance[fold & same].double().sort().values for fold in folds]
-        each = [torch.searchsorted(kind, threshold, right=True) for kind in kinds]
-        return weights.double() @ torch.stack(each).double()
+        return torch.stack([torch.searchsorted(kind, threshold, right=True) for kind in kinds])
 
     return Accepted(threshold, counts(pairs.same), counts(~pairs.same))
 
 
-def _notes(embeddings: Embeddings, pairs: PairList, folds: Sequence[Tensor]) -> list[str]:
-    notes = []
+def _drawn(by_fold: Accepted, weights: Float[Tensor, "b k"]) -> Accepted:
+    """The counts if folds were drawn anew."""
+    genuine, impostor = (weights @ kind.double() for kind in (by_fold.genuine, by_fold.impostor))
+    return Accepted(by_fold.threshold, genuine, impostor)
+
+
+def _mean(shares: Sequence[float], weights: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+    return weights @ weights.new_tensor(shares) / weights.sum(dim=1)
+
+
+def _notes(embeddings: Embeddings, pairs: PairList) -> list[str]:
+    notes, folds = [], _folds(pairs)
     kinds = {(int((fold & pairs.same).sum()), int((fold & ~pairs.same).sum())) for fold in folds}
     if len(kinds) > 1 or any(genuine != impostor for genuine, impostor in kinds):
         notes.append(

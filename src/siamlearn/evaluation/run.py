@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from numbers import Integral, Real
 
 from torch import Tensor
 
@@ -13,8 +15,9 @@ from siamlearn.auditing import audit as audited
 from siamlearn.baselines import pca, pca_lda, pixels, untrained
 from siamlearn.comparison import Protocol, called, people_of
 from siamlearn.data.images import ImageSet
-from siamlearn.embeddings import Embeddings
+from siamlearn.embeddings import Embeddings, require_own_names
 from siamlearn.estimates import Estimate
+from siamlearn.evaluation.fold_reports import FoldReport
 from siamlearn.evaluation.measuring import Asked, Statistic, measure, trials_of
 from siamlearn.evaluation.reports import Difference, Report
 from siamlearn.functional.accepted import Accepted
@@ -111,6 +114,8 @@ def evaluate(
     for what, shares in (("fmrs", fmrs), ("fpirs", fpirs)):
         require_shares(what, shares)
     require_draws(resamples)
+    require_shares("level", (level,))
+    require_words(name=name, protocol="" if protocol is None else protocol)
     asked = Asked(points, tuple(fmrs), tuple(fpirs), resamples, level, seed, progress)
     compared = Protocol.of(embeddings, gallery, protocol)
     report = measure(embeddings, gallery, asked, protocol=compared, name=name)
@@ -199,12 +204,26 @@ def require_of_one_protocol(one: Report, other: Report) -> None:
                 f"two Reports are compared, as evaluate(…) returns them, got {type(each).__name__}"
             )
             raise TypeError(msg)
-    if one.protocol.digest != other.protocol.digest:
+    require_one_protocol(one, other)
+
+
+def require_one_protocol(one: Report | FoldReport, other: Report | FoldReport) -> None:
+    """Refuse what was measured on other pictures; warn where only their pixels are others."""
+    first, second = one.protocol, other.protocol
+    if first.digest != second.digest:
         msg = (
             f"two systems are compared on the same pictures of the same people: {one.name} was "
-            f"measured on {one.protocol}, {other.name} on {other.protocol}; evaluate both on one"
+            f"measured on {first}, {other.name} on {second}; evaluate both on one"
         )
         raise ValueError(msg)
+    if first.pictures and second.pictures and first.pictures != second.pictures:
+        warnings.warn(
+            f"pictures of the same names have other pixels for {one.name} "
+            f"({first.pictures[:8]}) than for {other.name} ({second.pictures[:8]}): the two can "
+            f"be compared if these are the same pictures in another size or form, not if any was "
+            f"exchanged",
+            stacklevel=4,
+        )
 
 
 def told(
@@ -244,6 +263,14 @@ def require_kinds(embeddings: object, points: Sequence[object], gallery: object)
                 f"net was trained on go to train="
             )
             raise TypeError(msg)
+    names = [point.name for point in points if isinstance(point, OperatingPoint)]
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        msg = (
+            f"points are told apart by their names, but {some(twice)} is that of several; give "
+            f"each one of its own, OperatingPoint.fit(…, name=…)"
+        )
+        raise ValueError(msg)
 
 
 def require_switches(**switches: object) -> None:
@@ -260,30 +287,40 @@ def require_pictures(what: str, embeddings: Embeddings) -> None:
     if not len(embeddings):
         msg = f"{what} must hold a picture or more, got none; embed some with embed(net, images)"
         raise ValueError(msg)
-    times = Counter(embeddings.names)
-    twice = [name for name, count in times.items() if count > 1]
-    if twice:
-        msg = (
-            f"every picture must have a name of its own, but in the {what} {len(twice)} names "
-            f"are those of several ({some(twice)}); nobody could say which of them was told "
-            f"wrongly: name them apart, as with the folder, or leave copies out"
-        )
-        raise ValueError(msg)
+    require_own_names(what, embeddings)
 
 
-def require_draws(resamples: int) -> None:
+def require_draws(resamples: object) -> None:
+    advice = "0 for no intervals, or two or more; 1000 will do"
+    if isinstance(resamples, bool) or not isinstance(resamples, Integral):
+        msg = f"resamples must be a whole number, {advice}; got {resamples!r}"
+        raise TypeError(msg)
     if resamples < 0 or resamples == 1:
-        msg = (
-            f"resamples must be 0, for no intervals, or two or more, got {resamples}; 1000 will do"
-        )
+        msg = f"resamples must be {advice}; got {resamples}"
         raise ValueError(msg)
 
 
-def require_shares(what: str, shares: Sequence[float]) -> None:
+def require_shares(what: str, shares: object) -> None:
+    if isinstance(shares, str | bytes) or not isinstance(shares, Iterable):
+        msg = (
+            f"{what} must be several shares, such as (0.1, 0.01), got {shares!r}; a single one is "
+            f"{what}=(0.01,)"
+        )
+        raise TypeError(msg)
     for share in shares:
+        if isinstance(share, bool) or not isinstance(share, Real):
+            msg = f"{what} must be numbers above 0 and below 1, got {share!r}; 1 % is 0.01"
+            raise TypeError(msg)
         if not 0 < share < 1:
             msg = f"{what} must be above 0 and below 1, got {share}; 0.01 is 1 in 100"
             raise ValueError(msg)
+
+
+def require_words(**words: object) -> None:
+    for what, given in words.items():
+        if not isinstance(given, str):
+            msg = f"{what} is a text that stands in the report, got {given!r}; write {what}='net'"
+            raise TypeError(msg)
 
 
 def everybody(embeddings: Embeddings, gallery: Embeddings | None) -> tuple[str, ...]:
