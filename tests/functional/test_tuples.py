@@ -2,13 +2,20 @@
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
-from siamlearn.functional import losses
-from siamlearn.functional.distances import cosine, euclidean, squared_euclidean
+from siamlearn.functional import losses, mining
+from siamlearn.functional.distances import (
+    cosine,
+    euclidean,
+    signal_to_noise,
+    squared_euclidean,
+)
+from siamlearn.functional.margins import additive_margin
 from siamlearn.functional.pairings import References, adjacent_triplets, itself, two_towers
 from siamlearn.functional.pairs import Pairs
 from siamlearn.nn.losses import (
@@ -162,6 +169,58 @@ def test_the_gradient_of_a_lifted_structure_is_that_of_small_steps(rows, distanc
     loss = LiftedStructureLoss(rows=rows, distance=distance)
 
     assert torch.autograd.gradcheck(lambda x: loss(x, labels), embeddings)
+
+
+ONE_WAY = {
+    "hardest": {"miner": partial(mining.hardest, positives=1, negatives=2)},
+    "easiest": {"miner": mining.easiest},
+    "semi-hard": {"miner": mining.semi_hard},
+    "multi-similarity": {"miner": mining.multi_similarity_mining},
+    "margin": {"miner": partial(additive_margin, margin=0.3), "distance": cosine},
+    "signal to noise": {"distance": signal_to_noise},
+    "same": {},
+}
+
+
+def one_way(name: str, rows: int | None) -> tuple[LiftedStructureLoss, dict[str, Tensor]]:
+    """A loss in which (i, j) is not what (j, i) is, and who is who."""
+    _, labels = a_batch()
+    chance = torch.rand(10, 10, generator=torch.Generator().manual_seed(1))
+    told = {"same": chance < 0.3} if name == "same" else {"labels": labels % 3}
+    return LiftedStructureLoss(rows=rows, **ONE_WAY[name]), told
+
+
+@pytest.mark.parametrize("rows", [3, 99])
+@pytest.mark.parametrize("name", ONE_WAY)
+def test_a_lifted_structure_need_not_be_the_same_both_ways(name, rows):
+    embeddings, _ = a_batch()
+    loss, told = one_way(name, rows)
+
+    assert torch.autograd.gradcheck(lambda x: loss(x, **told), embeddings, fast_mode=True)
+
+
+@pytest.mark.parametrize("rows", [None, 3, 99])
+@pytest.mark.parametrize("name", ["hardest", "signal to noise", "same"])
+def test_a_lifted_structure_of_one_way_is_that_of_the_loops(name, rows):
+    embeddings, _ = a_batch()
+    loss, told = one_way(name, rows)
+    same = told.get("same")
+    d = loss.distance(embeddings, embeddings)
+    own = torch.eye(10, dtype=torch.bool)
+    same = told["labels"][:, None] == told["labels"] if same is None else same
+    pairs = Pairs(d, same & ~own, ~same & ~own)
+    pairs = pairs if loss.miner is None else loss.miner(pairs)
+    costs = [
+        (torch.cat([1 - d[end][pairs.negative[end]] for end in (i, j)]).logsumexp(0) + d[i, j])
+        .relu()
+        .square()
+        for i, j in pairs.positive.nonzero().tolist()
+    ]
+    expected = torch.stack(costs).mean() / 2
+
+    torch.testing.assert_close(
+        with_gradient(loss(embeddings, **told), embeddings), with_gradient(expected, embeddings)
+    )
 
 
 @every_height

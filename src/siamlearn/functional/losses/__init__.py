@@ -46,6 +46,7 @@ from siamlearn.functional.losses.tuples import (
     generalised_lifted,
     lifted_structure,
     multi_similarity,
+    rivalry,
     tuplet_margin,
 )
 
@@ -84,6 +85,7 @@ __all__ = [
     "proxy_anchor",
     "proxy_nca",
     "ranked_list",
+    "rivalry",
     "semi_hard_triplet",
     "sigmoid",
     "smooth_ap",

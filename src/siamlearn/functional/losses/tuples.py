@@ -8,13 +8,14 @@ Axes: q queries (anchors), r references.
 """
 
 import math
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from siamlearn.functional.losses.exponentials import how_many, log_sum_exp
+from siamlearn.functional.losses.exponentials import RowSum, how_many, log_sum_exp
 from siamlearn.functional.losses.softmax import against_negatives
 from siamlearn.functional.pairs import Pairs, Terms
 
@@ -24,6 +25,7 @@ __all__ = [
     "generalised_lifted",
     "lifted_structure",
     "multi_similarity",
+    "rivalry",
     "tuplet_margin",
 ]
 
@@ -150,7 +152,11 @@ def tuplet_margin(pairs: Pairs, *, slack: float = 0.1, scale: float = 64.0) -> T
 
 
 def lifted_structure(
-    pairs: Pairs, *, rivals: Float[Tensor, " r"] | None = None, margin: float = 1.0
+    pairs: Pairs,
+    *,
+    rivals: Float[Tensor, " r"] | None = None,
+    pushes: Float[Tensor, " q"] | None = None,
+    margin: float = 1.0,
 ) -> Terms:
     """Bring each positive pair closer than all negatives of both its ends.
 
@@ -158,9 +164,9 @@ def lifted_structure(
     J = d + log(Σ e^(m - n) + Σ e^(m - k)): over the distances n of i to its negatives, and k of j
     to those of j. The mean runs over positive pairs.
 
-    What concerns j is not in the row of i, and comes as ``rivals``. For the value that is all. The
-    gradient takes the part of i twice and that of j not at all, which is the same: for it comes
-    again as (j, i), where both rows are taken, and as long as each positive is one of the other.
+    What concerns j is not in the row of i, and comes as ``rivals``. For the value that is all. In
+    the gradient the row of i also answers for what i costs as the other end of other rows, and
+    that comes as ``pushes``.
 
     Without rivals the negatives of the anchor alone are taken: for references that are not
     themselves anchors.
@@ -170,6 +176,8 @@ def lifted_structure(
 
     Args:
         rivals: of each reference, the :func:`crowding` by its own negatives, with that margin.
+        pushes: of each query, the :func:`rivalry` as a reference of all rows; if left out, what it
+            is in its own row, which is the same where all positives are so both ways, and as far.
         margin: m, in units of distance.
 
     Example:
@@ -182,16 +190,15 @@ def lifted_structure(
         Song, Xiang, Jegelka, Savarese: Deep Metric Learning via Lifted Structured Feature
         Embedding, CVPR 2016, arXiv:1511.06452, eq. 4.
     """
-    negative = log_sum_exp(margin - pairs.distance, pairs.negative)
-    crowd, share = negative.log[:, None], torch.ones((), device=pairs.distance.device)
+    negative, lack, share = _lack(pairs, rivals, margin)
+    push, total = (lack.detach() * share).sum(dim=1), lack.square().sum() / 2
     if rivals is not None:
-        twice = 2 * negative.log - negative.log.detach()
-        crowd = torch.logaddexp(twice[:, None], rivals)
-        share = 2 * (negative.log.detach()[:, None] - rivals).sigmoid_()
-    lack = torch.where(pairs.positive, crowd + pairs.distance, 0).relu()
-    push = (lack.detach() * share).sum(dim=1)
+        pushes = push if pushes is None else pushes
+        push = push + pushes
+        # No cost of its own: autograd finds there what the slope has.
+        total = total + (pushes * (negative.log - negative.log.detach())).sum()
     slope = negative.weigh(-push).add_(lack.detach())
-    return Terms(lack.square().sum() / 2, how_many(pairs.positive).sum(), slope)
+    return Terms(total, how_many(pairs.positive).sum(), slope)
 
 
 def crowding(pairs: Pairs, *, margin: float = 1.0) -> Float[Tensor, " q"]:
@@ -205,6 +212,35 @@ def crowding(pairs: Pairs, *, margin: float = 1.0) -> Float[Tensor, " q"]:
         tensor([0.6931])
     """
     return log_sum_exp(margin - pairs.distance.detach(), pairs.negative).log
+
+
+def rivalry(
+    pairs: Pairs, *, rivals: Float[Tensor, " r"], margin: float = 1.0
+) -> Float[Tensor, " r"]:
+    """What the crowding of each reference counts for: the slope of a lifted structure by it.
+
+    It has no gradient, and adds over rows.
+
+    Example:
+        >>> same = torch.tensor([[True, False]])
+        >>> pairs = Pairs(torch.tensor([[1.0, 1.0]]), same, ~same)
+        >>> rivalry(pairs, rivals=torch.tensor([0.0, 0.0]))
+        tensor([0.8466, 0.0000])
+    """
+    _, lack, share = _lack(replace(pairs, distance=pairs.distance.detach()), rivals, margin)
+    return (lack * (1 - share)).sum(dim=0)
+
+
+def _lack(
+    pairs: Pairs, rivals: Tensor | None, margin: float
+) -> tuple[RowSum, Float[Tensor, "q r"], Tensor]:
+    """The negatives of each query; how far positives lack; which share is its own negatives'."""
+    negative = log_sum_exp(margin - pairs.distance, pairs.negative)
+    crowd, share = negative.log[:, None], torch.ones((), device=pairs.distance.device)
+    if rivals is not None:
+        share = (crowd.detach() - rivals).sigmoid_()
+        crowd = torch.logaddexp(crowd, rivals)
+    return negative, torch.where(pairs.positive, crowd + pairs.distance, 0).relu(), share
 
 
 def generalised_lifted(pairs: Pairs, *, margin: float = 1.0) -> Terms:

@@ -1,7 +1,8 @@
 """Losses of an anchor with all its pairs at once (what they compute: ``functional.losses``)."""
 
 from collections.abc import Callable
-from typing import final
+from functools import partial
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -9,13 +10,14 @@ from typing_extensions import Unpack
 
 from siamlearn.functional import losses
 from siamlearn.functional.blocks import once
-from siamlearn.functional.distances import cosine, euclidean
+from siamlearn.functional.distances import cosine, euclidean, squared_euclidean
 from siamlearn.functional.pairings import Gather, References, all_pairs, itself
-from siamlearn.functional.pairs import Distance, Pairs, Terms
+from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.functional.vectors import full_precision
 from siamlearn.nn.losses.pair_loss import Choices, PairLoss
 from siamlearn.nn.ranks import Ranks
 from siamlearn.nn.settings import above_zero
+from siamlearn.ranks import total
 
 __all__ = [
     "CircleLoss",
@@ -184,8 +186,9 @@ class LiftedStructureLoss(PairLoss):
     """Bring each positive pair closer than all negatives of both its ends.
 
     See :func:`siamlearn.functional.losses.lifted_structure`. The pairs are made twice: first to
-    learn how crowded each picture is by its negatives, then for the loss. A miner must therefore
-    choose the same both times, and a positive one way only if the other way too.
+    learn how crowded each picture is by its negatives, then for the loss; and once more between
+    where (i, j) may not be as (j, i), because of a miner, of a distance other than ``euclidean``,
+    ``squared_euclidean`` and ``cosine``, or of ``same=``. A miner must choose the same each time.
 
     References that are not the batch itself (a memory, or any that are given) are no anchors, so
     that there is nothing to learn of their own negatives: beside them those of the anchor count
@@ -220,11 +223,15 @@ class LiftedStructureLoss(PairLoss):
             raise ValueError(msg)
         self.margin = above_zero("margin", margin, "else nothing pushes negatives apart")
         self.pairing = self.all_pairs
-        self._rivals: Tensor | None = None  # of the batch that is at hand, for its time only
+        # Of the batch, and of the block of it that is at hand, for its time only.
+        self._rivals: Tensor | None = None
+        self._pushes: Tensor | None = None
 
     def terms(self, pairs: Pairs) -> Terms:
         """Sums and counts of the loss over one block of pairs."""
-        return losses.lifted_structure(pairs, rivals=self._rivals, margin=self.margin)
+        return losses.lifted_structure(
+            pairs, rivals=self._rivals, pushes=self._pushes, margin=self.margin
+        )
 
     def all_pairs(
         self,
@@ -232,43 +239,72 @@ class LiftedStructureLoss(PairLoss):
         embeddings: Tensor,
         labels: Tensor,
         *,
-        distance: Distance,
         references: References | None = None,
-        rows: int | None = None,
-        symmetric: bool = False,
         gather: Gather = itself,
+        **how: Any,
     ) -> Terms:
         """The pairing of that name, after a first look at the negatives of each picture."""
-        # Filled in place: small tensors that stay between large ones that go would pin the heap.
-        crowded, seen = full_precision(embeddings.detach()).new_zeros(len(embeddings)), 0
-
-        def look(pairs: Pairs) -> Terms:
-            nonlocal seen
-            mined = pairs if self.miner is None else self.miner(pairs)
-            rows = len(mined.distance)
-            crowded[seen : seen + rows] = losses.crowding(mined, margin=self.margin)
-            seen += rows
-            return Terms(crowded.new_zeros(()), mined.positive.new_zeros((), dtype=torch.int64))
-
-        def over(terms: Callable[[Pairs], Terms]) -> Terms:
-            return all_pairs(
-                terms,
-                embeddings,
-                labels,
-                distance=distance,
-                references=references,
-                rows=rows,
-                gather=gather,
-            )
-
         everyone = gather.everyone if isinstance(gather, Ranks) else embeddings
+        how |= {"references": references, "gather": gather}
+        over = partial(_over, embeddings, labels, how)
         if references is not None and references.embeddings is not everyone:
-            return over(terms)
+            return over(lambda pairs, rows: terms(pairs))
+        both_ways = (
+            self.miner is None
+            and how["distance"] in (euclidean, squared_euclidean, cosine)
+            and (references is None or references.labels is labels)
+        )
         with torch.no_grad():
-            over(look)
-            self._rivals = gather(crowded[:, None], labels).embeddings[:, 0]
+            # Filled in place: small tensors that stay between large ones that go pin the heap.
+            crowded = full_precision(embeddings).new_zeros(len(embeddings))
+            over(partial(self._look_at_rows, crowded))
+            rivals, _, own = gather(crowded[:, None], labels)
+            rivals = rivals[:, 0]
+            pushes = None if both_ways else torch.zeros_like(rivals)
+            if pushes is not None:
+                over(partial(self._look_at_columns, pushes, rivals))
+                pushes = (total(pushes) if isinstance(gather, Ranks) else pushes)[own]
+
+        def known(pairs: Pairs, rows: slice) -> Terms:
+            self._rivals, self._pushes = rivals, None if pushes is None else pushes[rows]
+            return terms(pairs)
+
         try:
-            whole = over(terms)
+            whole = over(known)
             return Terms(once(whole.total), whole.count)
         finally:
-            self._rivals = None
+            self._rivals = self._pushes = None
+
+    def _look_at_rows(self, crowded: Tensor, pairs: Pairs, rows: slice) -> Terms:
+        mined = pairs if self.miner is None else self.miner(pairs)
+        crowded[rows] = losses.crowding(mined, margin=self.margin)
+        return _nothing(pairs)
+
+    def _look_at_columns(self, pushes: Tensor, rivals: Tensor, pairs: Pairs, rows: slice) -> Terms:
+        mined = pairs if self.miner is None else self.miner(pairs)
+        pushes += losses.rivalry(mined, rivals=rivals, margin=self.margin)
+        return _nothing(pairs)
+
+
+def _over(
+    embeddings: Tensor,
+    labels: Tensor,
+    how: dict[str, Any],
+    terms: Callable[[Pairs, slice], Terms],
+) -> Terms:
+    """All pairs, for terms that are told which rows a block has; one may be asked for twice."""
+    rows, block = slice(0, 0), None
+
+    def placed(pairs: Pairs) -> Terms:
+        nonlocal rows, block
+        if pairs.positive is not block:
+            block = pairs.positive
+            rows = slice(rows.stop, rows.stop + len(block))
+        return terms(pairs, rows)
+
+    return all_pairs(placed, embeddings, labels, **how)
+
+
+def _nothing(pairs: Pairs) -> Terms:
+    zero = pairs.positive.new_zeros((), dtype=torch.int64)
+    return Terms(zero.to(pairs.distance.dtype), zero)
