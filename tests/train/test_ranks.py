@@ -361,6 +361,18 @@ def test_the_net_of_a_run_is_there_for_all_ranks_when_fit_returns(tmp_path):
     assert on_ranks(2, tmp_path / "ranks", work) == [(True, False, 1)] * 2
 
 
+def test_a_net_that_all_ranks_save_at_once_is_whole_whoever_reads_it(tmp_path):
+    net = sl.EmbeddingNet(sl.NetConfig.preset("small", input=(1, 14, 12)))
+
+    def work(rank):
+        for _ in range(20):
+            sl.EmbeddingNet.load(net.save(tmp_path / "net"))
+        return sorted(path.name for path in (tmp_path / "net").iterdir() if path.name[0] != ".")
+
+    assert on_ranks(3, tmp_path / "ranks", work) == [["net.json", "net.safetensors"]] * 3
+    assert len([*(tmp_path / "net").iterdir()]) == 2
+
+
 def test_one_training_after_another_is_resumed_by_all_ranks(tiny, tmp_path):
     folder = tmp_path / "checkpoints"
     folder.mkdir()

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from siamlearn.nn.files import write_whole
 from siamlearn.nn.whitening import Whitening
 
 __all__ = ["ConvBlock", "EmbeddingNet", "NetConfig"]
@@ -293,8 +294,7 @@ class EmbeddingNet(nn.Module):
                 nn.Linear(pixels, half, bias=False),
             )
         if length is not None:
-            self.blocks.append(nn.Dropout(config.dropout))
-            self.blocks.append(nn.Linear(config.flat, length))
+            self.blocks.extend([nn.Dropout(config.dropout), nn.Linear(config.flat, length)])
         if config.whitened is not None:
             self.whitening = Whitening(config.whitened, channels=config.input[0])
         # Convolutions are faster with the channels of a pixel side by side, on every device.
@@ -367,10 +367,10 @@ class EmbeddingNet(nn.Module):
     def save(self, folder: str | Path) -> Path:
         """Write ``net.json`` and ``net.safetensors`` into a folder, which is made if need be."""
         (folder := Path(folder)).mkdir(parents=True, exist_ok=True)
-        content = self.config.to_dict() | {"trained_on": list(self.trained_on)}
-        (folder / "net.json").write_text(json.dumps(content, indent=1) + "\n")
+        text = json.dumps(self.config.to_dict() | {"trained_on": list(self.trained_on)}, indent=1)
         values = {name: value.contiguous() for name, value in self.state_dict().items()}
-        save_file(values, folder / "net.safetensors")
+        write_whole(folder / "net.json", lambda path: path.write_text(f"{text}\n"))
+        write_whole(folder / "net.safetensors", lambda path: save_file(values, path))
         return folder
 
     @classmethod
