@@ -6,8 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from siamlearn.data.transforms import Augment
+from siamlearn.data.transforms import Augment, hashed_noise
 
 NONE = Augment.none()
 ANY = st.floats(0, 0.3, allow_subnormal=False)
@@ -81,6 +82,57 @@ def test_a_picture_is_changed_alike_in_a_batch_of_any_size(count):
     whole, part = Augment()(images, generator()), Augment()(images[:count], generator())
 
     torch.testing.assert_close(part, whole[:count])
+
+
+def test_pictures_come_out_as_they_would_among_the_others():
+    images, places = pictures(8), torch.tensor([6, 1, 0, 7, 2, 3, 5, 4])
+    whole = Augment()(images, generator())
+
+    for some in (places, places[:3], places[3:4]):
+        part = Augment()(images[some], generator(), places=some)
+        torch.testing.assert_close(part, whole[some])
+
+
+class Copies(TorchDispatchMode):
+    """Sizes of what goes from the CPU to a device, and whether somebody waits for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        if function is torch.ops.aten._to_copy.default and args[0].device != made.device:
+            self.seen.append((tuple(made.shape), kwargs.get("non_blocking", False)))
+        return made
+
+
+def test_a_step_sends_a_few_numbers_a_picture_and_waits_for_nothing():
+    augment = replace(Augment(), brightness=0.1, contrast=0.1)
+    there = pictures(8, 3).to("meta")  # a device that has no numbers: to ask for one is an error
+    augment(there, generator())  # sends what does not change
+    with Copies() as copies:
+        changed = augment(there, generator(), places=torch.arange(8))
+
+    assert changed.shape == there.shape
+    assert copies.seen == [((8, 77), True)]
+
+
+def test_noise_by_hash_is_even_and_goes_by_seed_picture_channel_and_pixel():
+    def noise(places, seed):
+        there = torch.zeros(len(places), 2, 30, 20)
+        return hashed_noise(there, torch.tensor(places).float(), seed)
+
+    drawn = noise(range(40), seed=7)
+    rows = drawn.reshape(80, -1)
+
+    assert 0 <= drawn.min() <= drawn.max() <= 1
+    assert drawn.mean() == pytest.approx(0.5, abs=5e-3)
+    assert drawn.var() == pytest.approx(1 / 12, rel=0.02)
+    assert (torch.corrcoef(rows) - torch.eye(80)).abs().max() < 0.2
+    assert (torch.corrcoef(rows.T) - torch.eye(600)).abs().max() < 0.65
+    assert torch.equal(noise([3, 39], seed=7), drawn[[3, 39]])
+    assert not torch.isclose(noise([3], seed=8), drawn[[3]]).all()
 
 
 def test_leaving_a_part_out_does_not_change_the_draw_of_the_others():

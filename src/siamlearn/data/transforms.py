@@ -13,7 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Augment"]
+from siamlearn.data.moving import moved
+from siamlearn.scattering import scattered
+
+__all__ = ["Augment", "hashed_noise"]
 
 # Control points in a row: of the displacements, and of the logarithm of the light.
 WARP, LIGHT = 5, 3
@@ -25,8 +28,10 @@ class Augment:
 
     Each range is the largest change either way, and every value in it is equally likely; zero
     leaves that part out. Everything geometric is one resampling, with the border carried on
-    outwards. The random numbers come from the generator on the CPU, so that every device draws
-    the same, and those of picture i depend on the generator and on i alone.
+    outwards. The random numbers come from the generator on the CPU, and those of picture i depend
+    on the generator and on i alone. All else is done where the pictures are, to which the numbers
+    go in one copy that nobody waits for. Every device draws the same, but for the noise: that of
+    the CPU is drawn by the generator, that of all others by a hash.
 
     Args:
         rotate: turn, in degrees.
@@ -115,10 +120,10 @@ class Augment:
         first, second = torch.randint(2**62, (2,), generator=generator).tolist()
         if places is None:
             places = torch.arange(len(images))
-        draw = _Draw(places, first)
+        draw = _Draw(places, first, images.device)
         grid = self._grid(draw, *images.shape[-2:])
         if grid is not None:
-            grid = grid.to(images.device, images.dtype).permute(0, 2, 3, 1)
+            grid = grid.to(images.dtype).permute(0, 2, 3, 1)
             images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
         images = self._tones(images, draw)
         images = self._grain(images, draw, places, second)
@@ -132,7 +137,7 @@ class Augment:
         if not any(ranges):
             return None
         # A plane and the bends are both sums of products of one function of y and one of x.
-        terms = torch.zeros(len(bends), 2, 2 + WARP, 2 + WARP)
+        terms = bends.new_zeros(len(bends), 2, 2 + WARP, 2 + WARP)
         terms[:, :, 0, 0] = shift
         terms[:, :, 0, 1], terms[:, :, 1, 0] = matrix[..., 0], matrix[..., 1]
         terms[:, :, 2:, 2:] = bends
@@ -157,18 +162,18 @@ class Augment:
         """Gamma and uneven light, then contrast and brightness."""
         gamma, contrast = (self.gamma * draw.evenly()).exp(), (self.contrast * draw.evenly()).exp()
         brightness = self.brightness * draw.evenly()
-        terms = torch.zeros(len(images), 1, 2 + LIGHT, 2 + LIGHT)
+        terms = gamma.new_zeros(len(images), 1, 2 + LIGHT, 2 + LIGHT)
         terms[:, :, 2:, 2:] = self.light * draw.evenly(LIGHT * LIGHT).view(-1, 1, LIGHT, LIGHT)
 
         def like(values: Tensor) -> Tensor:
-            return values.to(images.device, images.dtype).view(-1, 1, 1, 1)
+            return values.to(images.dtype).view(-1, 1, 1, 1)
 
         if self.gamma:
             # The slope of a power below one is infinite at zero.
             images = images.clamp(min=1e-3).pow(like(gamma))
         if self.light:
             light = _surface(terms, images.shape[-2], images.shape[-1], LIGHT)
-            images = images * light.exp_().to(images.device, images.dtype)
+            images = images * light.exp_().to(images.dtype)
         if self.contrast or self.brightness:
             mean = images.mean((1, 2, 3), keepdim=True)
             images = mean + (images - mean) * like(contrast) + like(brightness)
@@ -180,11 +185,8 @@ class Augment:
         if not self.noise:
             return images
         # Even noise, whose deviation is the root of a twelfth, is a third of the price of normal.
-        shape = _before(places), *images.shape[1:]
-        noise = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-        if len(noise) != len(images):
-            noise = noise[places]
-        noise = noise.sub_(0.5).mul_(strength * math.sqrt(12)).to(images.device, images.dtype)
+        noise = _noise(images, draw, places, seed)
+        noise = noise.sub_(0.5).mul_(strength * math.sqrt(12)).to(images.dtype)
         return (images + noise).clamp_(0, 1)
 
     def _gaps(self, images: Tensor, draw: _Draw) -> Tensor:
@@ -196,21 +198,27 @@ class Augment:
             return images
         hidden = []
         for axis, length in enumerate(images.shape[-2:]):
-            places = (torch.arange(length) + 0.5) / length
+            places = (torch.arange(length, device=images.device) + 0.5) / length
             hidden.append((places - middle[:, axis, None]).abs() < sides[:, axis, None] / 2)
-        rows, columns = (inside.to(images.device) for inside in hidden)
-        gap = (rows & chosen.to(images.device)[:, None])[:, None, :, None] & columns[:, None, None]
+        rows, columns = hidden
+        gap = (rows & chosen[:, None])[:, None, :, None] & columns[:, None, None]
         return torch.where(gap, images.mean((2, 3), keepdim=True), images)
 
 
 class _Draw:
-    """Random numbers for n pictures, those of a picture depending on its place alone."""
+    """Random numbers for n pictures on a device, those of a picture depending on its place alone.
 
-    def __init__(self, places: Tensor, seed: int) -> None:
+    Attributes:
+        places: of the pictures, there.
+    """
+
+    def __init__(self, places: Tensor, seed: int, device: torch.device) -> None:
         numbers = 2 * WARP * WARP + LIGHT * LIGHT + 17
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.rand(_before(places), numbers, generator=generator)
-        self.numbers, self.used = drawn[places], 0
+        # One copy for both: places are whole numbers, also as floats.
+        there = moved(torch.cat([drawn[places], places[:, None].to(drawn)], dim=1), device)
+        self.numbers, self.places, self.used = there, there[:, -1], 0
 
     def chance(self, many: int | None = None) -> Tensor:
         """Numbers from 0 to 1 (n,), or (n, many)."""
@@ -227,14 +235,39 @@ def _before(places: Tensor) -> int:
     return int(places.max()) + 1 if len(places) else 0
 
 
+def _noise(images: Tensor, draw: _Draw, places: Tensor, seed: int) -> Tensor:
+    """Numbers from 0 to 1 for each pixel, those of a picture depending on its place alone."""
+    if images.device.type == "cpu":
+        shape = _before(places), *images.shape[1:]
+        noise = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+        return noise if torch.equal(places, torch.arange(len(noise))) else noise[places]
+    return hashed_noise(images, draw.places, seed)
+
+
+def hashed_noise(images: Tensor, places: Tensor, seed: int) -> Tensor:
+    """Numbers from 0 to 1 for each pixel, where the pictures and their places are.
+
+    A generator of a GPU would draw other numbers for a picture where there are more of them.
+
+    Example:
+        >>> hashed_noise(torch.zeros(2, 1, 28, 23), torch.tensor([0.0, 1.0]), 7).shape
+        torch.Size([2, 1, 28, 23])
+    """
+    pixels = torch.arange(math.prod(images.shape[1:]), device=images.device)
+    key = scattered(places.long() + seed).view(-1, 1, 1, 1)
+    return scattered(pixels.view(images.shape[1:]) ^ key).float().div_(2**32)
+
+
 def _surface(terms: Tensor, height: int, width: int, points: int) -> Tensor:
     """Smooth surfaces (n, k, h, w) from the factors of products of functions of y and of x."""
-    down, across = (_functions(length, points, terms.dtype) for length in (height, width))
+    down, across = (
+        _functions(length, points, terms.dtype, terms.device) for length in (height, width)
+    )
     return down @ (terms @ across.T)
 
 
 @lru_cache(maxsize=16)
-def _functions(length: int, points: int, kind: torch.dtype) -> Tensor:
+def _functions(length: int, points: int, kind: torch.dtype, device: torch.device) -> Tensor:
     """One, the place from -1 to 1, and a bump around each control point: (length, 2 + points)."""
     place = (2 * torch.arange(length, dtype=kind) + 1) / length - 1
     bumps = F.interpolate(
@@ -243,4 +276,5 @@ def _functions(length: int, points: int, kind: torch.dtype) -> Tensor:
         mode="bicubic",
         align_corners=True,
     )
-    return torch.cat([torch.ones(length, 1, dtype=kind), place[:, None], bumps[0, 0]], dim=1)
+    table = torch.cat([torch.ones(length, 1, dtype=kind), place[:, None], bumps[0, 0]], dim=1)
+    return moved(table, device)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from siamlearn.functional.pairings import References, itself
 from siamlearn.nn.settings import at_least_one
+from siamlearn.scattering import scattered
 
 __all__ = ["Memory", "Proxies"]
 
@@ -134,9 +135,7 @@ class Proxies(nn.Module):
         classes = torch.arange(self.classes, device=labels.device)
         # A hash of class, step and seed instead of a generator: the step stays on the device, and
         # every device draws the same. The class in the last bits lets no two be equal.
-        hashed = _scattered(
-            classes ^ _scattered(self.steps ^ _scattered(self.steps * 0 + self.seed))
-        )
+        hashed = scattered(classes ^ scattered(self.steps ^ scattered(self.steps * 0 + self.seed)))
         ticket = (hashed << 31 | classes).index_fill(0, labels.long(), torch.iinfo(torch.int64).max)
         self.steps += 1
         return ticket.topk(number, sorted=False).indices.sort().values
@@ -320,12 +319,3 @@ class Memory(nn.Module):
                 setattr(self, name, torch.empty_like(saved, device=ours.device))
         super()._load_from_state_dict(state_dict, prefix, *how)
         self._filled, self._warmed = int(self.filled), int(self.warmed)
-
-
-def _scattered(number: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
-    """Whole numbers to 32 bits that look drawn by chance: the finalizer of MurmurHash3."""
-    low = 2**32 - 1
-    number = number & low
-    number = ((number ^ (number >> 16)) * 0x85EBCA6B) & low
-    number = ((number ^ (number >> 13)) * 0xC2B2AE35) & low
-    return number ^ (number >> 16)

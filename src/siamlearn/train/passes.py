@@ -20,6 +20,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from siamlearn import ranks
+from siamlearn.data.moving import moved
 from siamlearn.data.randomness import address
 from siamlearn.nn.losses import SumLoss
 from siamlearn.nn.losses.pair_loss import PairLoss
@@ -111,7 +112,7 @@ class Passes:
         Args:
             scale: what is differentiated instead of the loss itself.
         """
-        labels = self._moved(batch.labels)
+        labels = moved(batch.labels, self.device)
         embed, pieces = self._embedder(batch, place), self._pieces(len(labels))
 
         def price(embeddings: Tensor) -> Tensor:
@@ -128,7 +129,7 @@ class Passes:
     @torch.no_grad()
     def loss(self, batch: Batch, place: Place) -> Tensor:
         """The loss of a batch, for itself."""
-        labels = self._moved(batch.labels)
+        labels = moved(batch.labels, self.device)
         embed = self._embedder(batch, place, augment=False)
         pieces = enumerate(self._pieces(len(labels)))
         embeddings = torch.cat([embed(number, rows) for number, rows in pieces])
@@ -137,15 +138,10 @@ class Passes:
 
     def floats(self, images: Tensor) -> Tensor:
         """Pictures on the device, as floats from 0 to 1."""
-        images = self._moved(images)
+        images = moved(images, self.device)
         if images.dtype != torch.uint8:
             return images
         return images.to(torch.get_default_dtype()).div_(255)
-
-    def _moved(self, tensor: Tensor) -> Tensor:
-        if self.device.type == "cuda" and tensor.device.type == "cpu" and not tensor.is_pinned():
-            tensor = tensor.pin_memory()  # a copy from other memory is waited for
-        return tensor.to(self.device, non_blocking=True)
 
     def _embedder(
         self, batch: Batch, place: Place, *, augment: bool = True
