@@ -109,17 +109,24 @@ LABELS = {"labels": torch.tensor([0, 1]), "identities": ["a", "b"], "names": ["1
 
 
 def test_nothing_to_embed_and_no_batch_are_refused():
-    with pytest.raises(ValueError, match="at least one picture to embed"):
+    with pytest.raises(
+        ValueError, match=r"at least one picture to embed, .*; from_folder\(…\) reads"
+    ):
         embed(nn.Flatten(), pictures(3).subset([]))
     with pytest.raises(ValueError, match="batch must be at least 1 picture, got 0"):
         embed(nn.Flatten(), pictures(3), batch=0)
 
 
 def test_lengths_that_do_not_agree_are_refused():
-    with pytest.raises(ValueError, match="got 1 labels and 2 names for 2 embeddings"):
+    with pytest.raises(ValueError, match=r"got 1 labels and 2 names for 2 embeddings; take those"):
         Embeddings(torch.eye(2), torch.tensor([0]), ("a",), ("1", "2"))
-    with pytest.raises(ValueError, match=r"shape \(n, d\), got \(2,\)"):
+    with pytest.raises(ValueError, match=r"shape \(n, d\), got \(2,\); flatten"):
         Embeddings(torch.ones(2), torch.tensor([0, 0]), ("a",), ("1", "2"))
+
+
+def test_one_picture_of_one_person_is_said_so():
+    alone = Embeddings(torch.ones(1, 1), torch.tensor([0]), ("a", "b"), ("1",))
+    assert repr(alone) == "Embeddings(1 picture of 1 person, 1 dimension)"
 
 
 def test_a_subset_takes_everything_along():
@@ -174,7 +181,9 @@ def test_what_is_no_net_or_no_pictures_is_refused_in_words(net, images, message)
 
 @pytest.mark.parametrize("label", [-1, 2])
 def test_a_label_that_names_nobody_is_refused(label):
-    with pytest.raises(ValueError, match=f"labels must be from 0 to 1, .* got {min(label, 0)} to"):
+    with pytest.raises(
+        ValueError, match=f"labels must be from 0 to 1, .* got {min(label, 0)} to .*; torch.unique"
+    ):
         Embeddings(torch.eye(2), torch.tensor([0, label]), ("anna", "bob"), ("1.png", "2.png"))
 
 

@@ -166,7 +166,7 @@ def test_names_are_given_once():
         gallery.enroll(grey(1), name="")
     with pytest.raises(ValueError, match="got ImageSet with name='anna'"):
         gallery.enroll(shades(1), name="anna")
-    with pytest.raises(ValueError, match="at least one picture, got an empty list"):
+    with pytest.raises(ValueError, match="at least one picture, got an empty list; give a picture"):
         gallery.enroll([], name="anna")
 
 

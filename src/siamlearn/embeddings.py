@@ -21,6 +21,7 @@ from siamlearn.functional.distances import euclidean
 from siamlearn.functional.pairs import Distance
 from siamlearn.nn.nets import EmbeddingNet
 from siamlearn.ranks import gathered, world
+from siamlearn.wording import several, some
 
 __all__ = ["Embeddings", "embed"]
 
@@ -73,12 +74,16 @@ class Embeddings:
                 )
                 raise TypeError(msg)
         if self.vectors.ndim != 2:
-            msg = f"embeddings must be of shape (n, d), got {tuple(self.vectors.shape)}"
+            msg = (
+                f"embeddings must be of shape (n, d), got {tuple(self.vectors.shape)}; flatten "
+                f"each to one row, vectors.flatten(1)"
+            )
             raise ValueError(msg)
         if not len(self.vectors) == len(self.labels) == len(self.names):
             msg = (
                 f"every embedding must have one label and one name: got {len(self.labels)} labels "
-                f"and {len(self.names)} names for {len(self.vectors)} embeddings"
+                f"and {len(self.names)} names for {len(self.vectors)} embeddings; take those of "
+                f"the very pictures that were embedded, in their order"
             )
             raise ValueError(msg)
         if self.labels.is_floating_point() or self.labels.dtype == torch.bool:
@@ -91,7 +96,8 @@ class Embeddings:
         if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) <= last:
             msg = (
                 f"labels must be from 0 to {last}, places in identities, got "
-                f"{int(self.labels.min())} to {int(self.labels.max())}"
+                f"{int(self.labels.min())} to {int(self.labels.max())}; "
+                f"torch.unique(labels, return_inverse=True) numbers them anew"
             )
             raise ValueError(msg)
         broken = (~self.vectors.isfinite().all(dim=1)).nonzero().flatten().tolist()
@@ -110,8 +116,9 @@ class Embeddings:
 
     def __repr__(self) -> str:
         return (
-            f"Embeddings({len(self)} pictures of {len(self.people)} people, "
-            f"{self.vectors.shape[1]} dimensions)"
+            f"Embeddings({several(len(self), 'picture')} of "
+            f"{several(len(self.people), 'person', 'people')}, "
+            f"{several(self.vectors.shape[1], 'dimension')})"
         )
 
     @property
@@ -159,7 +166,8 @@ def _require_parts_that_fit(embeddings: Embeddings) -> None:
     if sessions is not None and len(sessions) != len(embeddings):
         msg = (
             f"every embedding must have one session, or none has: got {len(sessions)} "
-            f"sessions for {len(embeddings)} embeddings"
+            f"sessions for {len(embeddings)} embeddings; take those of the very pictures that were "
+            f"embedded, or sessions=None"
         )
         raise ValueError(msg)
     if embeddings.images is not None and len(embeddings.images) != len(embeddings):
@@ -228,7 +236,10 @@ def embed(
         )
         raise TypeError(msg)
     if len(images) == 0:
-        msg = "there must be at least one picture to embed, got an empty set of images"
+        msg = (
+            "there must be at least one picture to embed, got an empty set of images; "
+            "from_folder(…) reads some, and split_identities() takes a held_out= of people"
+        )
         raise ValueError(msg)
     if batch < 1:
         msg = f"batch must be at least 1 picture, got {batch}"
@@ -259,6 +270,19 @@ def embed(
         distance,
         trained_on=tuple(getattr(net, "trained_on", ())),
     )
+
+
+def require_own_names(what: str, embeddings: Embeddings) -> None:
+    times = Counter(embeddings.names)
+    twice = [name for name, count in times.items() if count > 1]
+    if twice:
+        names = "1 name is that" if len(twice) == 1 else f"{len(twice)} names are those"
+        msg = (
+            f"every picture must have a name of its own, but in the {what} {names} of several "
+            f"({some(twice)}); nobody could say which of them was told wrongly: name them apart, "
+            f"as with the folder, or leave copies out"
+        )
+        raise ValueError(msg)
 
 
 def require_net(net: object) -> None:

@@ -282,7 +282,10 @@ class Gallery:
             )
         many = pictures if isinstance(pictures, (list, tuple)) else [pictures]
         if not many:
-            msg = "there must be at least one picture, got an empty list"
+            msg = (
+                "there must be at least one picture, got an empty list; give a picture, a list of "
+                "some, or an ImageSet, such as from_folder(…)"
+            )
             raise ValueError(msg)
         images = ImageSet(
             torch.stack([read_image(picture, shape=self.shape) for picture in many]),

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["some"]
+__all__ = ["several", "some"]
+
+
+def several(number: int, one: str, many: str = "") -> str:
+    """A number with the word for what there is so much of.
+
+    Example:
+        >>> several(1, "picture"), several(1000, "picture"), several(2, "person", "people")
+        ('1 picture', '1,000 pictures', '2 people')
+    """
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def some(names: Sequence[object], *, most: int = 5) -> str:

@@ -83,7 +83,7 @@ def test_probes_against_a_gallery_by_hand():
     assert report.without_answer == 1  # d is in no gallery
     assert report.rank1 == 1
     assert "3 pictures against a gallery of 4, 4 people" in str(report)
-    assert "ranks leave out 1 pictures" in str(report)
+    assert "ranks leave out 1 picture whose" in str(report)
 
 
 @given(
@@ -458,9 +458,11 @@ def test_a_wider_level_gives_wider_intervals():
 def test_pictures_of_one_name_are_refused():
     twice = replace(scattered(), names=("1.png",) * 2 + tuple(f"{i}.png" for i in range(2, 30)))
 
-    with pytest.raises(ValueError, match=r"in the tested pictures 1 names .* \(1.png\)"):
+    with pytest.raises(
+        ValueError, match=r"the tested pictures 1 name is that of several \(1.png\)"
+    ):
         evaluate(twice)
-    with pytest.raises(ValueError, match="in the gallery 1 names"):
+    with pytest.raises(ValueError, match="in the gallery 1 name is"):
         evaluate(scattered(prefix="t"), gallery=twice)
 
 
@@ -568,8 +570,52 @@ def test_of_two_people_no_number_is_known_to_the_point():
 @pytest.mark.parametrize("resamples", [-3, 1])
 def test_a_number_of_draws_that_gives_no_spread_is_refused(resamples):
     line = on_a_line([0.0, 1.0, 4.0, 7.0], [0, 0, 1, 1])
-    with pytest.raises(ValueError, match=f"resamples must be 0, .* got {resamples}"):
+    with pytest.raises(ValueError, match=f"resamples must be 0 for no .* got {resamples}"):
         evaluate(line, resamples=resamples)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"fmrs": ("1%",)}, "fmrs must be numbers above 0 and below 1, got '1%'; 1 % is 0.01"),
+        ({"fmrs": 0.1}, r"fmrs must be several shares.* got 0.1; a single one is fmrs=\(0.01,\)"),
+        ({"fpirs": "0.1"}, "fpirs must be several shares.* got '0.1'"),
+        ({"fpirs": None}, "fpirs must be several shares.* got None"),
+        ({"resamples": "x"}, "resamples must be a whole number.* got 'x'"),
+        ({"resamples": 2.5}, "resamples must be a whole number.* got 2.5"),
+        ({"level": "95 %"}, "level must be a number above 0 and below 1, got '95 %'; 0.95"),
+        ({"name": 3}, "name is a text that stands in the report, got 3"),
+        ({"protocol": 3}, "protocol is a text that stands in the report, got 3"),
+    ],
+)
+def test_what_is_no_number_is_refused_in_words(asked, message):
+    with pytest.raises(TypeError, match=message):
+        evaluate(scattered(), **asked)
+
+
+@pytest.mark.parametrize("seed", [-1, "x", 0.5])
+def test_what_is_no_seed_is_refused(seed):
+    with pytest.raises(ValueError, match=f"seed must be a whole number, 0 or more, got {seed!r}"):
+        evaluate(scattered(), seed=seed)
+
+
+def test_two_points_of_one_name_are_refused():
+    point = OperatingPoint.fit(scattered(prefix="other"), fmr=0.1)
+
+    with pytest.raises(ValueError, match=r"'FMR 10 %' is that of several; give each .*name=…"):
+        evaluate(scattered(), [point, point])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 0, 0], "3 genuine and 0 .* of 1 person, .*; add pictures of other people$"),
+        ([0, 1, 2], "0 genuine and 3 .*; add pictures of people who have one already$"),
+    ],
+)
+def test_without_pairs_of_both_kinds_one_is_told_which_pictures_to_add(labels, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(on_a_line([1, 2, 3], labels))
 
 
 def test_only_reports_are_compared():
@@ -583,5 +629,5 @@ def test_sessions_that_leave_no_genuine_pair_are_named_as_the_reason():
     line = on_a_line([0.0, 1.0, 4.0, 7.0], [0, 0, 1, 1])
     with pytest.raises(ValueError, match=r"0 genuine .* one session are not compared"):
         evaluate(replace(line, sessions=("monday",) * 4))
-    with pytest.raises(ValueError, match=r"of 1 people, 1 dimensions\)$"):
+    with pytest.raises(ValueError, match=r"of 1 person, 1 dimension\); add pictures of other"):
         evaluate(line.subset([0, 1]))

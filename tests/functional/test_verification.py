@@ -352,13 +352,17 @@ def test_nothing_and_unknown_distances_are_refused(of_both):
     some, none = torch.tensor([0.5, 0.7]), torch.tensor([])
     unknown = torch.tensor([0.5, torch.nan])
 
-    with pytest.raises(ValueError, match="at least one genuine pair, got none"):
+    with pytest.raises(
+        ValueError, match="genuine pair, got none; compare two pictures of one person"
+    ):
         of_both(none, some)
-    with pytest.raises(ValueError, match="at least one impostor pair, got none"):
+    with pytest.raises(
+        ValueError, match="impostor pair, got none; compare two pictures of two people"
+    ):
         of_both(some, none)
-    with pytest.raises(ValueError, match="NaN for 1 of the genuine pairs"):
+    with pytest.raises(ValueError, match="NaN for 1 of the 2 genuine pairs; look for"):
         of_both(unknown, some)
-    with pytest.raises(ValueError, match="NaN for 1 of the impostor pairs"):
+    with pytest.raises(ValueError, match="NaN for 1 of the 2 impostor pairs; look for"):
         of_both(some, unknown)
 
 

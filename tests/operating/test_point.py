@@ -449,12 +449,42 @@ def test_a_number_of_numpy_passes_where_a_tensor_of_it_does():
     ("wanted", "error", "message"),
     [
         ({"fmr": "1 %"}, TypeError, "fmr must be a number, got '1 %'; 1 % is 0.01"),
+        ({"f_beta": "1"}, TypeError, "f_beta must be a number, got '1'; 1 weighs"),
         ({"fpir": 0.1, "gallery": "staff"}, ValueError, "gallery= is a number of p"),
     ],
 )
 def test_what_is_no_number_is_refused_in_words(wanted, error, message):
     with pytest.raises(error, match=message):
         OperatingPoint.fit(people(8), **wanted)
+
+
+def test_pictures_of_one_name_are_no_evidence_for_a_threshold():
+    twice = people(8)
+    twice = replace(twice, names=("copy", "copy", *twice.names[2:]))
+
+    with pytest.raises(ValueError, match=r"to choose on 1 name is that of several \(copy\)"):
+        OperatingPoint.fit(twice, fmr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("gallery", "error", "message"),
+    [
+        (0, ValueError, "how many people are enrolled, at least one, got 0$"),
+        (-1, ValueError, "how many people are enrolled, at least one, got -1$"),
+        ("x", TypeError, "a whole number of people, such as 100, got 'x'"),
+        (1.5, TypeError, "a whole number of people, such as 100, got 1.5"),
+        (
+            81,
+            ValueError,
+            "of 1 to 80 people, .* got 81; choose it on more people, or ask for fewer",
+        ),
+    ],
+)
+def test_a_gallery_of_nobody_is_not_predicted_for(gallery, error, message):
+    point = OperatingPoint.fit(people(8), fmr=0.1)
+
+    with pytest.raises(error, match=message):
+        point.predicted(gallery=gallery)
 
 
 @pytest.mark.parametrize("name", ["", "  ", 3])

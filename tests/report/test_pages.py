@@ -174,7 +174,7 @@ def test_the_page_says_what_is_missing_from_its_numbers(tmp_path):
     alone = on_a_line(torch.tensor([[0.0], [1.0], [9.0]]))
     report = sl.evaluate(alone, baselines=False)
     text, _ = written(sl.report.html(report, tmp_path / "page.html", figures=()))
-    assert "Ranks leave out 1 pictures whose identity is on no other." in text
+    assert "Ranks leave out 1 picture whose identity is on no other." in text
     assert all(each.sentence in text for each in caveats(report))
     assert len(caveats(report)) == 3
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, final
 
 from siamlearn.auditing import Audit, Severity
 from siamlearn.functional.intervals import trials_needed
+from siamlearn.wording import several
 
 if TYPE_CHECKING:
     from siamlearn.evaluation.fold_reports import FoldReport
@@ -141,8 +142,8 @@ def caveats(report: Report) -> tuple[Caveat, ...]:
     if report.trained_on:
         found.append(Caveat(f"{_trained_on(report)}: this says nothing about new ones", "!"))
     if report.without_answer:
-        text = f"ranks leave out {report.without_answer:,} pictures whose identity is on no other"
-        found.append(Caveat(text))
+        left_out = several(report.without_answer, "picture")
+        found.append(Caveat(f"ranks leave out {left_out} whose identity is on no other"))
     return tuple(found)
 
 

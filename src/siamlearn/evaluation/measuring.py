@@ -189,10 +189,11 @@ def compared(
         msg = (
             f"a report needs two pictures of one identity and pictures of two identities to "
             f"compare, got {right} genuine and {wrong} impostor pairs from "
-            f"{probes}{'' if gallery is None else f' and a gallery of {gallery}'}"
+            f"{probes}{'' if gallery is None else f' and a gallery of {gallery}'}; add pictures of "
+            f"{'people who have one already' if wrong else 'other people'}"
         )
         if probes.sessions is not None:
-            msg += "; two pictures of one person from one session are not compared"
+            msg += " (two pictures of one person from one session are not compared)"
         raise ValueError(msg)
     return counter.accepted(), found, torch.cat(rivals)
 

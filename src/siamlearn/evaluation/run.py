@@ -114,7 +114,7 @@ def evaluate(
     for what, shares in (("fmrs", fmrs), ("fpirs", fpirs)):
         require_shares(what, shares)
     require_draws(resamples)
-    require_shares("level", (level,))
+    require_level(level, seed)
     require_words(name=name, protocol="" if protocol is None else protocol)
     asked = Asked(points, tuple(fmrs), tuple(fpirs), resamples, level, seed, progress)
     compared = Protocol.of(embeddings, gallery, protocol)
@@ -267,7 +267,7 @@ def require_kinds(embeddings: object, points: Sequence[object], gallery: object)
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         msg = (
-            f"points are told apart by their names, but {some(twice)} is that of several; give "
+            f"points are told apart by their names, but {twice[0]!r} is that of several; give "
             f"each one of its own, OperatingPoint.fit(…, name=…)"
         )
         raise ValueError(msg)
@@ -297,6 +297,15 @@ def require_draws(resamples: object) -> None:
         raise TypeError(msg)
     if resamples < 0 or resamples == 1:
         msg = f"resamples must be {advice}; got {resamples}"
+        raise ValueError(msg)
+
+
+def require_level(level: object, seed: object) -> None:
+    if isinstance(level, bool) or not isinstance(level, Real):
+        msg = f"level must be a number above 0 and below 1, got {level!r}; 0.95 is usual"
+        raise TypeError(msg)
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+        msg = f"seed must be a whole number, 0 or more, got {seed!r}; 0 will do"
         raise ValueError(msg)
 
 

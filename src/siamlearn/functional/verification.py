@@ -335,9 +335,16 @@ def _passes(distance: Float[Tensor, " k"], threshold: Float[Tensor, ""] | float)
 def _check(**kinds: Float[Tensor, " _"]) -> None:
     for kind, distances in kinds.items():
         if len(distances) == 0:
-            msg = f"rates need at least one {kind} pair, got none"
+            whose = "one person" if kind == "genuine" else "two people"
+            msg = (
+                f"rates need at least one {kind} pair, got none; compare two pictures of {whose}, "
+                f"or more"
+            )
             raise ValueError(msg)
         unknown = int(distances.isnan().sum())
         if unknown:
-            msg = f"distances must be numbers, got NaN for {unknown:,} of the {kind} pairs"
+            msg = (
+                f"distances must be numbers, got NaN for {unknown:,} of the {len(distances):,} "
+                f"{kind} pairs; look for embeddings that are not finite, or of length 0"
+            )
             raise ValueError(msg)

@@ -165,6 +165,9 @@ def _of_precision(precision: float, prior: float) -> Aim:
 
 
 def _of_f_beta(beta: float, prior: float) -> Aim:
+    if isinstance(beta, str):
+        msg = f"f_beta must be a number, got {beta!r}; 1 weighs precision and recall alike"
+        raise TypeError(msg)
     if not 0 < beta < float("inf"):
         msg = f"f_beta must be above 0, got {beta}; 1 weighs precision and recall alike"
         raise ValueError(msg)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from siamlearn.calibration import Calibration
 from siamlearn.comparison import Protocol
-from siamlearn.embeddings import Embeddings
+from siamlearn.embeddings import Embeddings, require_own_names
 from siamlearn.estimates import Estimate
 from siamlearn.functional import distances
 from siamlearn.functional.accepted import accepted
@@ -23,7 +23,7 @@ from siamlearn.operating.aims import Aim, aim
 from siamlearn.operating.evidence import Counts, among, thinned
 from siamlearn.operating.left_out import PairsOfPeople, chosen_without, pairs_of, rates
 from siamlearn.operating.resemblance import Resemblance
-from siamlearn.wording import some
+from siamlearn.wording import several, some
 
 __all__ = ["OperatingPoint"]
 
@@ -180,7 +180,7 @@ class OperatingPoint:
         )
 
     def __str__(self) -> str:
-        return f"{self.name}, chosen on {len(self.people)} people"
+        return f"{self.name}, chosen on {several(len(self.people), 'person', 'people')}"
 
     @overload
     def accepts(self, distance: float) -> bool: ...
@@ -349,6 +349,7 @@ def require_people(embeddings: object) -> None:
             f"{len(embeddings.people)}; hold out more identities"
         )
         raise ValueError(msg)
+    require_own_names("pictures to choose on", embeddings)
     trained = known_by(embeddings.trained_on, embeddings.people)
     if trained:
         msg = (

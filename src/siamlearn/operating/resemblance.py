@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Self, final
 
 import torch
@@ -57,18 +58,25 @@ class Resemblance:
         interval is that of ``rate``; how unlike pictures are is taken as it was seen.
 
         Raises:
-            ValueError: the gallery is empty, or of more than 10 times as many people as were seen.
+            TypeError: the gallery is no whole number of people.
+            ValueError: it is empty, or of more than 10 times as many people as were seen.
 
         Example:
             >>> alone = Resemblance(Estimate(0.01, 0.01, 0.01), math.inf, people=20)
             >>> round(alone.fpir(100), 4)  # 1 - 0.99 ** 100
             0.634
         """
-        if not 1 <= gallery <= REACH * self.people:
+        if isinstance(gallery, bool) or not isinstance(gallery, Integral):
+            msg = f"gallery= is a whole number of people, such as 100, got {gallery!r}"
+            raise TypeError(msg)
+        if gallery < 1:
+            msg = f"gallery= is how many people are enrolled, at least one, got {gallery}"
+            raise ValueError(msg)
+        if gallery > REACH * self.people:
             msg = (
                 f"an FPIR is predicted for galleries of 1 to {REACH * self.people:,} people, "
                 f"{REACH} times the {self.people} that the point was chosen on, got {gallery:,}; "
-                f"choose it on more people"
+                f"choose it on more people, or ask for fewer"
             )
             raise ValueError(msg)
         low, high = (self._among(gallery, rate) for rate in (self.rate.low, self.rate.high))
