@@ -84,7 +84,7 @@ class Normalised:
         self.cohort: Float[Tensor, "c d"] = cohort.vectors
         # Those of a distance that is normalised already count, too.
         inner = cohort.distance.people if isinstance(cohort.distance, Normalised) else ()
-        self.people = tuple(sorted({*known(cohort.people), *inner}))
+        self.people: tuple[str, ...] = tuple(sorted({*known(cohort.people), *inner}))
         self.queries, self.references, self.nearest = queries, references, nearest
         # Of the last block's references, which are mostly those of the next one too.
         self._last: tuple[ref[Tensor], int, Tensor, Tensor] | None = None

@@ -320,7 +320,7 @@ def require_shares(what: str, shares: object) -> None:
         if isinstance(share, bool) or not isinstance(share, Real):
             msg = f"{what} must be numbers above 0 and below 1, got {share!r}; 1 % is 0.01"
             raise TypeError(msg)
-        if not 0 < share < 1:
+        if not 0 < float(share) < 1:
             msg = f"{what} must be above 0 and below 1, got {share}; 0.01 is 1 in 100"
             raise ValueError(msg)
 
