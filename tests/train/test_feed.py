@@ -180,6 +180,41 @@ def test_pictures_are_named_or_numbered(tiny):
     assert numbered.described(next(numbered.batches(0, start=1))) == "pictures 2, 3"
 
 
+class Files(Dataset):
+    """Pictures that are read when they are asked for, of which one is broken."""
+
+    def __init__(self, names=None):
+        if names is not None:
+            self.names = names
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        if index == 7:
+            msg = "image file is truncated"
+            raise OSError(msg)
+        return torch.tensor(float(index)), torch.tensor(index)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("names", [None, [f"p{i}.png" for i in range(12)]])
+def test_a_picture_that_cannot_be_read_is_named(workers, names):
+    feed = Feed(DataLoader(Files(names), batch_size=3, num_workers=workers), seed=0)
+    batches = feed.batches(0)
+    assert [next(batches).indices for _ in range(2)] == [[0, 1, 2], [3, 4, 5]]
+    called = "7" if names is None else "p7.png"
+    with pytest.raises(ValueError, match=f"picture {called} cannot be read: OSError: image file"):
+        next(batches)
+
+
+def test_a_place_beyond_the_last_picture_is_said_as_it_is():
+    feed = Feed(DataLoader(tensors := numbers(), batch_sampler=[[3, 12]]), seed=0)
+    tensors.names = [f"p{i}.png" for i in range(12)]
+    with pytest.raises(ValueError, match="picture 12 cannot be read: IndexError"):
+        next(feed.batches(0))
+
+
 @pytest.mark.parametrize(
     ("item", "kind"),
     [

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from siamlearn.train.feed import Batch
     from siamlearn.train.trainer import Trainer
 
-__all__ = ["agree", "following"]
+__all__ = ["agree", "following", "together"]
 
 
 def following(trainer: Trainer, groups: Iterator[list[Batch]]) -> list[Batch]:
@@ -36,6 +36,29 @@ def following(trainer: Trainer, groups: Iterator[list[Batch]]) -> list[Batch]:
     trainer.waited += time.perf_counter() - start
     agree(trainer)
     return group
+
+
+def together(trainer: Trainer, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The batches, none of which a rank goes on with where another could not read its share.
+
+    Raises:
+        RuntimeError: when another rank could not. What this one could not do is raised as it is.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> [*together(SimpleNamespace(ranks=1), iter(["a batch"]))]
+        ['a batch']
+    """
+    while True:
+        try:
+            batch = next(batches, None)
+        except Exception as error:
+            agree(trainer, error)
+            raise
+        agree(trainer)
+        if batch is None:
+            return
+        yield batch
 
 
 def agree(trainer: Trainer, failed: Exception | None = None) -> None:

@@ -138,8 +138,7 @@ class Feed:
         """Which pictures a batch has: the first names where they have any, else the places."""
         if batch.indices is None:
             return f"{len(batch.labels)} pictures of unknown name"
-        names = getattr(self.dataset, "names", None)
-        shown = [str(i if names is None else names[i]) for i in batch.indices[:SHOWN]]
+        shown = [_name(self.dataset, index) for index in batch.indices[:SHOWN]]
         others = len(batch.indices) - len(shown)
         return f"pictures {', '.join(shown)}" + (f" and {others} more" if others else "")
 
@@ -225,7 +224,12 @@ class _Seeded(Dataset[Any]):
     def __getitem__(self, place: Place) -> Any:
         epoch, index = place
         seed_everything("picture", self.seed, epoch, index)
-        return self.dataset[index]
+        try:
+            return self.dataset[index]
+        except Exception as error:
+            kind = type(error).__name__
+            msg = f"picture {_name(self.dataset, index)} cannot be read: {kind}: {error}"
+            raise ValueError(msg) from error
 
 
 @final
@@ -239,6 +243,12 @@ class _Undisturbed:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if self.start is not None:
             self.start(worker)
+
+
+def _name(dataset: Any, index: int) -> str:
+    """What a picture is called, or its place."""
+    names = getattr(dataset, "names", None)
+    return str(index if names is None or index >= len(names) else names[index])
 
 
 def _mine(n: int, *, parts: int) -> Tensor | None:
