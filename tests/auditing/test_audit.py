@@ -34,8 +34,9 @@ NOTE     no-answer (test)
 
 checked: people and names of test (3), train (4); pictures of train (31), test (21): equal,
   re-encoded, mirrored; labels of train (31)
-not checked: distances of test, which has no embeddings; labels of test: pixels confuse too many
-  people, or too few have 3 pictures
+not checked: copies of JPEG quality below 50, as small as the pictures of train, test are; distances
+  of test, which has no embeddings; labels of test: pixels confuse too many people, or too few have
+  3 pictures
 """
 MEANT = {"closed_set", "leave_one_out"}  # learn from the people that they test
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import siamlearn as sl
-from siamlearn.auditing.near_copies import ALIKE, detail
+from siamlearn.auditing.near_copies import ALIKE, detail, near_copies
+from siamlearn.auditing.parts import part_of
 
 FACES = sl.DrawnFaces(8, 4, size=(112, 92))
 TRAIN, TEST = FACES.subset(range(16)), FACES.subset(range(16, 32))
@@ -121,6 +122,52 @@ def test_parts_of_other_sizes_and_in_colour_are_compared_too():
 
     [leak] = found("near-identical-pictures", small, train=TRAIN)
     assert leak.examples == ("train s1/4 = test s1/4", "train s2/4 = test s2/4")
+
+
+SHOTS = sl.DrawnFaces(40, 5, size=(112, 92), seed=7)
+# Size and JPEG quality down to which copies are to be found.
+KEPT = [((112, 92), 30), ((64, 53), 50), ((46, 38), 50), ((38, 32), 70), ((28, 23), 90)]
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["", "mirrored"])
+@pytest.mark.parametrize(("size", "quality"), KEPT)
+def test_copies_of_small_pictures_are_found_and_no_other_shots(size, quality, turned):
+    faces = SHOTS.resized(size)
+    change = mirrored(jpeg(quality)) if turned else jpeg(quality)
+    copies = sl.from_arrays(changed(faces.pixels, change), ["x"] * len(faces), names=faces.names)
+    how = "mirrored" if turned else "near-identical"
+
+    assert [*near_copies({"train": part_of("train", faces)})] == []
+    [leak] = [
+        each
+        for each in near_copies({"train": part_of("train", faces), "test": part_of("test", copies)})
+        if each.where == ("train", "test")
+    ]
+    assert leak.kind == f"{how}-pictures"
+    assert leak.count >= 0.95 * len(faces)
+
+
+@pytest.mark.parametrize("size", [(112, 92), (56, 46), (46, 38), (28, 23), (20, 16), (14, 12)])
+def test_shots_of_real_people_are_no_copies_at_any_size(att_faces_root, size):
+    faces = sl.ATTFaces(att_faces_root).only([f"s{number}" for number in range(32, 41)])
+    assert [*near_copies({"images": part_of("images", faces.resized(size))})] == []
+
+
+@pytest.mark.parametrize(
+    ("size", "lost"),
+    [
+        ((112, 92), None),
+        ((46, 38), "copies of JPEG quality below 50, as small as the pictures of test are"),
+        ((28, 23), "copies of JPEG quality below 90, as"),
+        ((14, 12), "copies saved as JPEG, as small"),
+    ],
+)
+def test_copies_that_cannot_be_found_are_told(size, lost):
+    audit = sl.audit(TEST.resized(size), train=TRAIN)
+    told = [each for each in audit.unchecked if each.startswith("copies")]
+
+    assert len(told) == (lost is not None)
+    assert all(lost in each for each in told)
 
 
 def test_one_picture_under_two_peoples_names_is_an_error():

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from siamlearn.auditing.copies import copies, ordered
 from siamlearn.auditing.findings import Audit, Finding, Severity
 from siamlearn.auditing.labels import wrong_labels
-from siamlearn.auditing.near_copies import near_copies
+from siamlearn.auditing.near_copies import near_copies, not_found
 from siamlearn.auditing.pairs import GivenPairs, Paired, paired, pairs_of
 from siamlearn.auditing.parts import Part, part_of
 from siamlearn.auditing.people import (
@@ -192,6 +192,7 @@ def passed_over(
     for role, part in parts.items():
         if part.images is None:
             yield f"pictures of {role}, which are not at hand"
+    yield from not_found(ordered(parts))
     if "test" in parts and parts["test"].embeddings is None:
         yield "distances of test, which has no embeddings"
     for role, found in suspects.items():
