@@ -17,6 +17,7 @@ from torch.nn.functional import normalize, softplus
 import siamlearn as sl
 from siamlearn.functional import distances, mining
 from siamlearn.nn import losses as modules
+from siamlearn.nn.references import Proxies
 
 
 @dataclass(frozen=True)
@@ -280,6 +281,28 @@ def works() -> list[Work]:
 
 WORKS = works()
 
+# How many proxies, or classes, the losses have that are taken against them.
+CLASSES = 1_000
+OF_CLASSES: dict[str, Callable[[], nn.Module]] = {
+    **{
+        loss.__name__: partial(loss, CLASSES, 128)
+        for loss in (
+            modules.NormalisedSoftmaxLoss,
+            modules.CosFaceLoss,
+            modules.ArcFaceLoss,
+            modules.CombinedMarginLoss,
+            modules.SphereFaceLoss,
+            modules.SubCentreArcFaceLoss,
+            modules.CurricularFaceLoss,
+            modules.AdaFaceLoss,
+            modules.MagFaceLoss,
+        )
+    },
+    "ProxyNCALoss": lambda: modules.ProxyNCALoss(references=Proxies(CLASSES, 128)),
+    "ProxyAnchorLoss": lambda: modules.ProxyAnchorLoss(references=Proxies(CLASSES, 128)),
+    "SoftTripleLoss": lambda: modules.SoftTripleLoss(references=Proxies(CLASSES, 128, centres=10)),
+}
+
 EVERY: dict[str, Callable[[], nn.Module]] = {
     "ContrastiveLoss": sl.ContrastiveLoss,
     "InfoNCELoss": sl.InfoNCELoss,
@@ -305,5 +328,7 @@ EVERY: dict[str, Callable[[], nn.Module]] = {
     "SmoothAPLoss": modules.SmoothAPLoss,
     "PNPLoss": modules.PNPLoss,
     "HistogramLoss": modules.HistogramLoss,
+    "AngularLoss": modules.AngularLoss,
+    **OF_CLASSES,
 }
 CURVES = ("ContrastiveLoss", "InfoNCELoss", "SupConLoss", "TripletLoss", "MultiSimilarityLoss")

@@ -26,7 +26,7 @@ from typing import Any
 
 import pytorch_metric_learning
 import torch
-from loss_rows import CURVES, EVERY, WORKS, Work
+from loss_rows import CLASSES, CURVES, EVERY, OF_CLASSES, WORKS, Work
 from processes import answer, child, extra_memory
 from results import write
 from torch import Tensor
@@ -43,6 +43,7 @@ def batch(work: Work, size: int, device: str) -> tuple[Tensor, Tensor]:
     """Unit vectors at random, as before any training, and identities in no order."""
     generator = torch.Generator().manual_seed(0)
     labels = (torch.arange(size) // work.pictures)[torch.randperm(size, generator=generator)]
+    labels = labels if work.references is None else labels % work.references
     vectors = torch.randn(size, work.dimensions, generator=generator)
     vectors = torch.nn.functional.normalize(vectors, dim=1)
     return vectors.to(device).requires_grad_(), labels.to(device)
@@ -175,7 +176,8 @@ def points(name: str, sizes: tuple[int, ...], device: str) -> list[dict[str, Any
 
 
 def point(name: str, size: int, device: str) -> dict[str, float]:
-    work = Work(name, size, ours=EVERY[name])
+    classes = CLASSES if name in OF_CLASSES else None
+    work = Work(name, size, ours=EVERY[name], references=classes)
     vectors, labels = batch(work, size, device)
     loss = ways(work, device)[OURS]
     peak = memory(work, OURS, device)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from known.trials import (
+    Largest,
     a_batch,
     a_module,
     assert_same,
@@ -99,3 +100,13 @@ def test_references_are_compared_with_and_learn_too(loss):
         (cost, *gradients), (everyone, *torch.autograd.grad(everyone, queries_and_references))
     )
     assert all(gradient.norm() > 0 for gradient in gradients)
+
+
+@every_loss
+def test_nothing_is_as_large_as_all_pairs(loss):
+    embeddings, _ = a_batch(128)
+    module = a_module(loss, rows=4)
+    with Largest() as largest:
+        module(embeddings, torch.arange(128) // 2).backward()
+
+    assert largest.numbers <= 16 * 128

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from pytorch_metric_learning.losses import AngularLoss as Peer
 from torch import Tensor
 
+from known.trials import Largest
 from siamlearn.functional import losses
 from siamlearn.functional.losses.angles import outside_angle, pairs_beside_all
 from siamlearn.functional.pairings import References
@@ -158,3 +159,13 @@ def test_what_cannot_be_paired_is_refused():
 def test_an_angle_is_between_0_and_90_degrees(angle):
     with pytest.raises(ValueError, match=f"between 0 and 90 degrees, got {angle}"):
         AngularLoss(angle)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_nothing_is_as_large_as_all_pairs_and_pictures(several):
+    embeddings, labels = a_batch(64)
+    labels = F.one_hot(labels % 5).bool() if several else labels
+    with Largest() as largest:
+        AngularLoss(rows=4)(embeddings, labels).backward()
+
+    assert largest.numbers <= 16 * 128

@@ -7,6 +7,8 @@ import torch
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from known import LOSSES
 from known.loss import Loss
@@ -66,3 +68,20 @@ def with_gradient(value: Tensor, *ends: Tensor) -> tuple[Tensor, ...]:
 
 def assert_same(one: tuple[Tensor, ...], other: tuple[Tensor, ...], within: float = 1e-10) -> None:
     torch.testing.assert_close(one, other, rtol=within, atol=within)
+
+
+class Largest(TorchDispatchMode):
+    """Of all that is made while it is on, how many numbers the largest tensor has."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        made = operation(*args, **(kwargs or {}))
+        # A view, such as an expanded one, holds no numbers of its own.
+        held = [t.untyped_storage().size() // t.itemsize for t in tree_leaves(made) if is_made(t)]
+        self.numbers = max([self.numbers, *held])
+        return made
+
+
+def is_made(thing: object) -> bool:
+    return isinstance(thing, Tensor) and thing.layout == torch.strided

@@ -19,7 +19,7 @@ from torch import Tensor
 from siamlearn.functional.blocks import accumulate
 from siamlearn.functional.losses.exponentials import softplus_of_sum
 from siamlearn.functional.pairings import Gather, References, itself
-from siamlearn.functional.pairs import Distance, Pairs, Terms, alike
+from siamlearn.functional.pairs import Distance, Pairs, Terms
 from siamlearn.functional.vectors import full_precision, unit
 
 __all__ = ["angular", "outside_angle", "pairs_beside_all"]
@@ -114,8 +114,19 @@ def pairs_beside_all(
         raise ValueError(msg)
     half = len(embeddings) // 2
     mine, theirs = labels[:half], labels[half:]
-    alone = ~((mine & theirs).any(dim=-1) if labels.dtype == torch.bool else mine == theirs)
-    left_out = alike(mine, names) | alike(theirs, names) | alone[:, None]
+    # Both names of a row, and whether it is a pair: what is made of them is as large as a block.
+    if labels.dtype == torch.bool:
+        known = torch.cat([mine | theirs, (mine & theirs).any(dim=-1, keepdim=True)], dim=1)
+        names = torch.cat([names, torch.zeros_like(names[:, :1])], dim=1)
+    else:
+        known, names = torch.stack([mine, theirs], dim=1), torch.stack([names, names], dim=1)
+
+    def of_pairs(block: Pairs) -> Terms:
+        two = block.label
+        assert two is not None  # it was given
+        pair = two[:, -1:] if labels.dtype == torch.bool else two[:, :1] == two[:, 1:]
+        return terms(block.keep(positive=pair, negative=pair))
+
     pairs = torch.cat([embeddings[:half], embeddings[half:]], dim=-1)
     twice = torch.cat([others, others], dim=-1)
-    return accumulate(terms, pairs, left_out, twice, None, distance=distance, rows=rows)
+    return accumulate(of_pairs, pairs, known, twice, names, distance=distance, rows=rows)
