@@ -127,6 +127,36 @@ def test_unreadable_pictures_are_skipped_when_asked_with_a_warning_where_it_was_
     assert told[0].filename == __file__
 
 
+def test_unreadable_pictures_may_be_few_if_a_number_is_given(faces):
+    break_two(faces)
+
+    with pytest.warns(UserWarning, match=r"2 of 4 pictures .* s2/2.png .* left out") as told:
+        images = from_folder(faces, skip_unreadable=2)
+    assert len(told) == 1
+    assert images.names == ("s2/1.png", "s2/10.png")
+    says = (
+        r"2 of 4 .*: s2/2.png .*s10/1.png .*; repair or remove them, as skip_unreadable=1 is fewer"
+    )
+    with pytest.raises(ValueError, match=says):
+        from_folder(faces, skip_unreadable=1)
+    with pytest.raises(ValueError, match="or pass skip_unreadable=True"):
+        from_folder(faces, skip_unreadable=0)
+
+
+def test_the_number_of_unreadable_pictures_is_true_or_at_least_none(faces):
+    with pytest.raises(ValueError, match="must be True, or at least 0 pictures, got -1"):
+        from_folder(faces, skip_unreadable=-1)
+
+
+def test_a_list_has_the_same_bound(faces):
+    (faces / "list.csv").write_text("path,identity\ns2/1.png,s2\nnowhere.png,s2\n")
+
+    with pytest.warns(UserWarning, match=r"1 of 2 pictures .*nowhere.png .*left out"):
+        assert len(from_csv(faces / "list.csv", skip_unreadable=1)) == 1
+    with pytest.raises(ValueError, match=r"nowhere.png"):
+        from_csv(faces / "list.csv")
+
+
 def break_two(faces: Path) -> None:
     (faces / "s2/2.png").write_text("hello")
     whole = (faces / "s10/1.png").read_bytes()
@@ -312,6 +342,24 @@ def test_a_data_set_may_hold_tensors_arrays_and_pictures_of_many_sizes():
     assert images.shape == (3, 8, 6)
     assert images.pixels[:, 0].unique().tolist() == [51]
     assert from_torchvision(Photos(pictures, [0, 1, 2]), size=(4, 4)).shape == (3, 4, 4)
+
+
+@pytest.mark.parametrize("size", [None, (4, 4)])
+def test_a_picture_of_a_data_set_that_cannot_be_read_is_named(faces, size):
+    break_two(faces)
+    files = [faces / name for name in ("s2/1.png", "s10/1.png", "s2/2.png")]
+
+    class Opened:
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            with Image.open(files[index]) as picture:
+                picture.load()
+            return picture, "anna"
+
+    with pytest.raises(ValueError, match=r"picture [12] of the data set cannot be read: "):
+        from_torchvision(Opened(), size=size)
 
 
 def test_an_empty_data_set_is_refused():

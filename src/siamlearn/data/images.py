@@ -5,7 +5,8 @@ Axes: n pictures, c channels (1 grey, 3 colour), h height, w width.
 
 import csv
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def from_folder(
     *,
     size: tuple[int, int] | None = None,
     grey: bool | None = None,
-    skip_unreadable: bool = False,
+    skip_unreadable: bool | int = False,
     progress: bool | None = None,
 ) -> ImageSet:
     """Pictures from a folder that has one folder for each person, named after them.
@@ -53,14 +54,15 @@ def from_folder(
             for is at most 160 pixels on its longer side.
         grey: True for grey pictures, False for colour; None for colour where any picture has some.
         skip_unreadable: go on without pictures that cannot be read, and without people who have
-            none, with a warning that names them.
+            none, with a warning that counts and names them; True for any number, or how many
+            pictures at most. Samplers draw others of the same person in their place.
         progress: whether to show a progress bar; None for one that appears in a terminal when
             reading takes longer than a second.
 
     Raises:
         FileNotFoundError: when there is no such folder.
-        ValueError: when it holds no folders with pictures, when a person has none, or pictures
-            cannot be read: all of them are named.
+        ValueError: when it holds no folders with pictures, when a person has none, or when
+            pictures cannot be read, or more than may be: all of them are named.
 
     Example:
         >>> import tempfile
@@ -130,16 +132,18 @@ def _what_is_in(folder: Path, inside: list[Path]) -> str:
     )
 
 
-def _require_pictures(people: dict[str, list[Path]], *, where: Path, skip: bool) -> None:
+def _require_pictures(people: dict[str, list[Path]], *, where: Path, skip: bool | int) -> None:
     without = [person for person, files in people.items() if not files]
     if without:
         what = f"{len(without)} of {len(people)} folders in {where} have no pictures"
         _refuse_or_warn(f"{what}: {', '.join(without)}", "add some, or remove the folders", skip)
 
 
-def _refuse_or_warn(what: str, remedy: str, skip: bool) -> None:
-    if not skip:
-        msg = f"{what}; {remedy}, or pass skip_unreadable=True to go on without"
+def _refuse_or_warn(what: str, remedy: str, skip: bool | int, count: int = 1) -> None:
+    """Warn of what may be left out; ``count`` is how many pictures that would be."""
+    if skip is not True and count > skip:
+        otherwise = "or pass skip_unreadable=True to go on without"
+        msg = f"{what}; {remedy}, {f'as skip_unreadable={skip} is fewer' if skip else otherwise}"
         raise ValueError(msg)
     warnings.warn(f"{what}; left out", stacklevel=4)  # where from_folder or from_csv was called
 
@@ -149,7 +153,7 @@ def from_csv(
     *,
     size: tuple[int, int] | None = None,
     grey: bool | None = None,
-    skip_unreadable: bool = False,
+    skip_unreadable: bool | int = False,
     progress: bool | None = None,
 ) -> ImageSet:
     """Pictures from a list: a CSV file with the columns ``path`` and ``identity``.
@@ -195,11 +199,14 @@ def _read(
     where: Path,
     size: tuple[int, int] | None,
     grey: bool | None,
-    skip: bool,
+    skip: bool | int,
     progress: bool | None,
 ) -> ImageSet:
     """Read pictures, given as name, person and file, into a set."""
     _check_size(size)
+    if skip < 0:
+        msg = f"skip_unreadable must be True, or at least 0 pictures, got {skip}"
+        raise ValueError(msg)
     files = [file for _, _, file in pictures]
     pixels, broken = read_all(files, size=size, grey=grey, progress=progress)
     good = [picture for index, picture in enumerate(pictures) if index not in broken]
@@ -211,7 +218,7 @@ def _read(
             raise ValueError(what)
         if lost := {person for _, person, _ in pictures} - set(people):
             what += f"; nothing is left of {', '.join(sorted(lost, key=natural))}"
-        _refuse_or_warn(what, "repair or remove them", skip)
+        _refuse_or_warn(what, "repair or remove them", skip, len(broken))
         pixels = np.delete(pixels, list(broken), axis=0)
     place = {person: label for label, person in enumerate(people)}
     return ImageSet(
@@ -300,7 +307,8 @@ def from_torchvision(dataset: Any, *, size: tuple[int, int] | None = None) -> Im
             twice, first to learn its size.
 
     Raises:
-        ValueError: when it is empty, or its pictures or labels are of another kind.
+        ValueError: when it is empty, a picture cannot be read, or its pictures or labels are of
+            another kind.
 
     Example:
         >>> anna, bob = Image.new("RGB", (92, 112), "navy"), Image.new("L", (92, 112))
@@ -312,11 +320,16 @@ def from_torchvision(dataset: Any, *, size: tuple[int, int] | None = None) -> Im
         msg = "a data set with pictures is needed, got an empty one"
         raise ValueError(msg)
     _check_size(size)
-    height, width = size or typical_size([_extent(dataset[index][0]) for index in range(count)])
+    sizes = []
+    for index in range(0 if size else count):
+        with _naming(index):
+            sizes.append(_extent(dataset[index][0]))
+    height, width = size or typical_size(sizes)
     pixels, labels = np.empty((count, 3, height, width), np.uint8), []
     for index in range(count):
-        picture, label = dataset[index]
-        pixels[index] = read_image(picture, shape=(3, height, width)).numpy()
+        with _naming(index):
+            picture, label = dataset[index]
+            pixels[index] = read_image(picture, shape=(3, height, width)).numpy()
         labels.append(label)
     images = from_arrays(torch.from_numpy(without_empty_colour(pixels, range(count))), labels)
     classes = getattr(dataset, "classes", None)
@@ -326,6 +339,15 @@ def from_torchvision(dataset: Any, *, size: tuple[int, int] | None = None) -> Im
     who = _plain(labels)
     names = _counted([people[label] for label in who])
     return ImageSet(images.pixels, torch.tensor(who), identities=people, names=names)
+
+
+@contextmanager
+def _naming(index: int) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        msg = f"picture {index} of the data set cannot be read: {error}"
+        raise ValueError(msg) from error
 
 
 def _extent(picture: Image.Image | NDArray[np.generic] | Tensor) -> tuple[int, int]:
