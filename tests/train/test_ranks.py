@@ -469,16 +469,22 @@ def test_what_stops_one_rank_at_an_epochs_end_stops_all(tiny, tmp_path):
     assert on_ranks(2, tmp_path, work) == [(1, 3, "late")] * 2
 
 
-def test_a_picture_that_one_rank_cannot_read_stops_all(tiny, tmp_path):
+def test_a_picture_that_one_rank_cannot_read_stops_all_after_what_is_due(tiny, tmp_path):
+    folder = tmp_path / "checkpoints"
+
     def work(rank):
         def spoil(trainer):
             trainer.feed.dataset.labels = trainer.feed.dataset.labels[:1]
 
-        return trained(tiny, "contrastive", callbacks=[At(1, 2, spoil)]).step
+        callbacks = [At(1, 2, spoil), Checkpoint(folder, steps=1, keep=None)]
+        return trained(tiny, "contrastive", callbacks=callbacks).step
 
-    healthy, broken = on_ranks(2, tmp_path, work)
+    healthy, broken = on_ranks(2, tmp_path / "ranks", work)
     assert broken.startswith("IndexError")
     assert healthy == f"RuntimeError: all ranks stop, for one of them failed: rank 1: {broken}"
+    assert [place.name[-1] for place in checkpoint.checkpoints(folder)] == ["2", "1"]
+    done = trained(tiny, "contrastive", resume=folder)
+    torch.testing.assert_close(state(done), state(trained(tiny, "contrastive")))
 
 
 def test_a_loss_that_is_not_finite_on_one_rank_stops_all(tiny, tmp_path):

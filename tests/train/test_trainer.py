@@ -394,6 +394,69 @@ def test_where_memory_is_short_the_error_says_what_would_help(tmp_path, says):
         trainer.fit([(torch.ones(12, 1), torch.zeros(12).long())], epochs=1)
 
 
+@pytest.mark.parametrize(
+    ("layer", "says"),
+    [
+        (nn.BatchNorm1d(1), r"micro_batch=3 needs less of it, but changes the result: batch norms"),
+        (nn.BatchNorm1d(1).requires_grad_(False), "micro_batch=3 gives the same result with less"),
+        (nn.GroupNorm(1, 1), "micro_batch=3 gives the same result with less"),
+        (nn.Dropout(0.1), "gives the same result, but for what dropout draws, with less of it"),
+        (nn.Dropout(0.0), "micro_batch=3 gives the same result with less"),
+    ],
+    ids=str,
+)
+def test_where_memory_is_short_no_more_is_promised_than_the_net_keeps(layer, says):
+    net = nn.Sequential(layer, Greedy(torch.OutOfMemoryError("CUDA out of memory")))
+    trainer = Trainer(net, pull, SGD(net.parameters(), 0.1), callbacks=())
+    with pytest.raises(torch.OutOfMemoryError, match=says):
+        trainer.fit([(torch.ones(12, 1), torch.zeros(12).long())], epochs=1)
+
+
+def test_a_picture_that_cannot_be_read_costs_no_checkpoint_that_is_due(tiny, tmp_path):
+    class Broken(TensorDataset):
+        bad = None
+
+        def __getitem__(self, index):
+            if index == self.bad:
+                msg = f"picture {index} cannot be read"
+                raise OSError(msg)
+            return super().__getitem__(index)
+
+    images = tiny.pictures()
+    pixels, labels = images.pixels / 255, images.labels
+    # Picture 11 is in the third batch, and not before.
+    order = [[0, 1, 3, 4], [4, 5, 6, 7], [8, 7, 11, 10], [0, 2, 9, 10]]
+
+    def trained(name, bad=None, **options):
+        broken = Broken(pixels, labels)
+        broken.bad = bad
+        keeping = Checkpoint(tmp_path / name, steps=1)
+        batches = DataLoader(broken, batch_sampler=order)
+        return tiny.trainer(callbacks=[keeping]).fit(batches, epochs=1, **options)
+
+    with pytest.raises((OSError, ValueError), match="picture 11 cannot be read"):
+        trained("run", bad=11)
+    assert checkpoint.latest(tmp_path / "run") == checkpoint.place_of(tmp_path / "run", 2)
+    resumed = trained("run", resume=tmp_path / "run")
+    assert tiny.digest(resumed) == tiny.digest(trained("whole"))
+
+
+def test_a_checkpoint_that_is_not_due_is_not_saved_for_a_picture_that_cannot_be_read(tmp_path):
+    def pictures():
+        yield from [ones(1.0)] * 3
+        msg = "no more"
+        raise OSError(msg)
+
+    class Once:
+        def __iter__(self):
+            return pictures()
+
+    net, keeping = line(), Checkpoint(tmp_path, steps=2)
+    with pytest.raises(OSError, match="no more"):
+        Trainer(net, pull, SGD(net.parameters(), 0.1), callbacks=[keeping]).fit(Once(), epochs=1)
+    assert [place.name for place in checkpoint.checkpoints(tmp_path)] == ["step-0000000002"]
+
+
 def test_other_errors_of_a_net_stay_what_they_are():
     net = Greedy(RuntimeError("shapes cannot be multiplied"))
     trainer = Trainer(net, pull, SGD(net.parameters(), 0.1), callbacks=())

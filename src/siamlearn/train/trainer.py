@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from siamlearn import ranks
 from siamlearn.nn.synchronised import set_training, synchronised
-from siamlearn.train import agreeing, checks, describing, learning, resuming
+from siamlearn.train import agreeing, checks, describing, learning, resuming, validating
 from siamlearn.train.average import Average
 from siamlearn.train.callbacks import Callback
 from siamlearn.train.feed import Batch, Feed
@@ -55,6 +55,7 @@ class Trainer:
         accumulate: batches in one optimizer step; the loss is the mean of theirs.
         micro_batch: pictures that go through the net at once, where memory is short. The loss is
             still that of the whole batch, and so is the gradient; it takes a third more time.
+            Batch norms take their statistics from the pieces; that is warned of.
         skip: how many steps of a run may be left out because their loss or gradient is not finite;
             each is warned of. An overflow in float16 is none of them.
         compile: make the net quicker with ``torch.compile``, which takes a while at first; True,
@@ -202,7 +203,8 @@ class Trainer:
             ValueError: when there are no batches, or they are not (images, labels).
 
         Warns:
-            UserWarning: when a resumed run has other data or settings, or nothing is left to do.
+            UserWarning: when a resumed run has other data or settings, or nothing is left to do;
+                when ``val_loss`` is not finite for the first time.
         """
         if epochs < 1:
             msg = f"epochs must be at least 1, got {epochs}"
@@ -263,11 +265,11 @@ class Trainer:
         self._call("on_epoch_start")
         self._train()
         groups = self._groups(feed)
-        group = agreeing.following(self, groups)
+        group = self._following(groups)
         while group:
             if self._step(group):
                 self._call("on_step_end")
-            group = agreeing.following(self, groups)
+            group = self._following(groups)
             if group:
                 stopping = self.stopped is not None
                 self._save(last=stopping)
@@ -280,12 +282,22 @@ class Trainer:
             self._end_epoch(validation)
         self._save(epoch_ended=True, last=self.stopped is not None or self.epoch == self.epochs)
 
+    def _following(self, groups: Iterator[list[Batch]]) -> list[Batch]:
+        try:
+            return agreeing.following(self, groups)
+        except Exception:
+            # The step before is done: what is due is not to be lost.
+            self._save(last=self.stopped is not None)
+            raise
+
     def _end_epoch(self, validation: Feed | None) -> None:
         row: dict[str, float] = {"epoch": self.epoch + 1, "step": self.step}
         row["loss"] = self.total / self.counted if self.counted else math.nan
         row["lr"] = float(self.optimizer.param_groups[0]["lr"])
         if validation is not None:
-            row["val_loss"] = self._validate(validation)
+            self._train(False)
+            row["val_loss"] = validating.mean_loss(self, validation)
+            self._train()
         self.log.append(row)
         self.epoch, self.batch, self.total, self.counted = self.epoch + 1, 0, 0.0, 0
         self._call("on_epoch_end")
@@ -350,18 +362,6 @@ class Trainer:
     def _overflowed(self) -> bool:
         # In float16 a gradient may overflow: the scaler then skips the update and scales less.
         return self.scaler.is_enabled() and self.scaler.get_scale() > 1
-
-    def _validate(self, feed: Feed) -> float:
-        self._train(False)
-        losses = [
-            self.passes.loss(batch, Place("validation", k))
-            for k, batch in enumerate(feed.batches(0))
-        ]
-        if not losses:
-            msg = "validation has no batches; an iterator can be read only once"
-            raise ValueError(msg)
-        self._train()
-        return float(torch.stack(losses).mean())
 
     def _train(self, mode: bool = True) -> None:
         """The loss too: it may remember what it is trained on, and nothing else."""
