@@ -60,6 +60,7 @@ def fit(
     seed: int = 0,
     device: str | torch.device | None = None,
     precision: str | None = None,
+    micro_batch: int | None = None,
     weights: str | Path | None = None,
     folder: str | Path | None = None,
     resume: bool | str | Path | None = None,
@@ -91,6 +92,8 @@ def fit(
         seed: the same seed gives the same run.
         device: where to train; a GPU if there is one.
         precision: "float32", "bfloat16" or "float16"; bfloat16 where it is fast, if left out.
+        micro_batch: pictures that go through the net at once, where memory is short; the loss is
+            still that of the whole batch. Batch norms take their statistics from these pieces.
         weights: a folder that ``net.save`` wrote, to start from; its net is taken, too.
         folder: name of the run's folder, ``runs``; where there is one with something in it,
             ``runs1`` is made, and so on. It gets config, log, checkpoints and weights, and
@@ -134,14 +137,14 @@ def fit(
         loss_lr=loss_lr,
         average=AVERAGE,
         precision=precision or quickest_precision(device),
+        micro_batch=micro_batch,
         device=device,
         seed=seed,
     )
     again = None
     if where is not None:
-        settings: dict[str, Any] = {"epochs": epochs, "seed": seed}
-        settings |= {"identities": sampler.rows, "pictures": sampler.parts}
-        settings |= {"learning_rate": learning_rate, "loss_lr": loss_lr}
+        settings: dict[str, Any] = {"epochs": epochs, "seed": seed, "identities": sampler.rows}
+        settings |= {"pictures": sampler.parts, "learning_rate": learning_rate, "loss_lr": loss_lr}
         settings |= {"weight_decay": weight_decay, "weights": weights and str(weights)}
         sections = {"net": model.config, "split": parts(images, validation)} | (config or {})
         sections["fit"] = settings | described(trainer)
@@ -303,11 +306,12 @@ def recorders(folder: Path | None) -> list[Callback]:
     return [Ending(folder), LogLines(log), Checkpoint(kept, every=5)]
 
 
-def described(trainer: Trainer) -> dict[str, str]:
+def described(trainer: Trainer) -> dict[str, Any]:
     """What else makes a run what it is, in words."""
     return {
         "loss": written(trainer.criterion),
         "augment": written(trainer.augment),
         "precision": trainer.precision,
+        "micro_batch": trainer.micro_batch,
         "device": str(trainer.device),
     }

@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import SGD
 from torch.utils.data import DataLoader
 
+import siamlearn as sl
 from known.trials import a_module, assert_same, every_loss
 from siamlearn.data.samplers import PairSampler
 from siamlearn.data.transforms import Augment
@@ -196,7 +197,11 @@ def test_batch_norms_are_warned_of_and_count_each_piece_once(tiny):
     net = norms(nn.BatchNorm2d(4))
     optimizer = SGD(net.parameters(), lr=0.1)
     trainer = Trainer(net, ContrastiveLoss(), optimizer, micro_batch=4, callbacks=())
-    with pytest.warns(UserWarning, match="1 batch norms take their statistics from each piece"):
+    says = (
+        r"1 batch norms take their statistics from each piece of 4 .*benchmarks/micro_batch\.py of "
+        r".* by how much\. Use group norms, or freeze them: .*; or .*, of 16 pictures or more"
+    )
+    with pytest.warns(UserWarning, match=says):
         trainer.fit([(images.float(), labels)], epochs=1)
     assert net[1].num_batches_tracked == 3
 
@@ -215,6 +220,40 @@ def test_the_remedies_for_batch_norms_are_exact_and_silent(tiny, doubles, norm):
         return {name: value.clone() for name, value in net.state_dict().items()}
 
     torch.testing.assert_close(outcome(4), outcome(None), rtol=1e-12, atol=1e-12)
+
+
+def test_fit_passes_the_pieces_on_and_a_run_may_go_on_with_smaller_ones(tiny, tmp_path):
+    faces, seen = sl.DrawnFaces(identities=4, pictures=4, size=(12, 10)), []
+
+    class Seen(sl.Callback):
+        def on_fit_start(self, trainer):
+            trainer.net.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+
+        def on_step_end(self, trainer):
+            if len(trainer.log) == 3:
+                trainer.stop("enough")
+
+    def trained(micro_batch):
+        net = sl.NetConfig(input=(1, 12, 10), blocks=(sl.ConvBlock(4, norm=False),))
+        return sl.fit(
+            faces,
+            net=net,
+            epochs=6,
+            micro_batch=micro_batch,
+            folder=tmp_path / "run",
+            resume=True,
+            callbacks=[Seen()],
+        )
+
+    assert trained(5).stopped == "enough"
+    assert set(seen) == {5, 1}  # 16 pictures in a batch
+    assert sl.load_run(tmp_path / "run").config["fit"]["micro_batch"] == 5
+    seen.clear()
+    with pytest.warns(
+        UserWarning, match="resuming with other settings: micro_batch was 5 and is 4"
+    ):
+        assert trained(4).finished
+    assert set(seen) == {4}
 
 
 def test_no_piece_of_no_picture():

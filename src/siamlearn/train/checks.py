@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from siamlearn import ranks
@@ -17,6 +18,7 @@ from siamlearn.nn.synchronised import batch_norms
 from siamlearn.train.callbacks import Callback
 from siamlearn.train.keeping import Checkpoint
 from siamlearn.train.passes import PRECISIONS
+from siamlearn.train.shortages import FEW
 
 if TYPE_CHECKING:
     from siamlearn.train.feed import Batch, Feed
@@ -125,8 +127,10 @@ def begin_together(trainer: Trainer, feed: Feed) -> None:
     if trainer.micro_batch is not None and norms:
         warnings.warn(
             f"{norms} batch norms take their statistics from each piece of {trainer.micro_batch} "
-            "pictures, not from the whole batch, so that micro_batch changes the result; use "
-            "group norms, or freeze them: norm.requires_grad_(False) for each",
+            "pictures, not from the whole batch, so that micro_batch changes the result; "
+            "benchmarks/micro_batch.py of the repository measures by how much. Use group norms, "
+            "or freeze them: norm.requires_grad_(False) for each; or see that each piece is large "
+            f"enough to be normed by itself, of {2 * FEW} pictures or more (ghost batches)",
             stacklevel=3,
         )
 
@@ -165,8 +169,21 @@ def out_of_memory(trainer: Trainer, error: RuntimeError, group: Sequence[Batch])
     n = sum(len(batch.labels) for batch in group)
     size = max(1, (trainer.micro_batch or n) // 4)
     return (
-        f"memory is short at step {trainer.step + 1}, with {n} pictures; micro_batch={size} gives "
-        f"the same result with less of it{_last_good(trainer)}"
+        f"memory is short at step {trainer.step + 1}, with {n} pictures; micro_batch={size} "
+        f"{_in_pieces(trainer.net)}{_last_good(trainer)}"
+    )
+
+
+def _in_pieces(net: nn.Module) -> str:
+    """What ``micro_batch`` does to the result of a net."""
+    if batch_norms(net):
+        return (
+            "needs less of it, but changes the result: batch norms then take their statistics from "
+            "each piece, unless they are frozen, or group norms stand in their place"
+        )
+    drawn = any(isinstance(module, _DropoutNd) and module.p > 0 for module in net.modules())
+    return (
+        f"gives the same result{', but for what dropout draws,' if drawn else ''} with less of it"
     )
 
 

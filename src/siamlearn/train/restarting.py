@@ -30,8 +30,9 @@ from siamlearn.train.telling import from_first
 
 __all__ = ["advice", "going_on", "run_folder", "say"]
 
-# What a run may go on with otherwise: on another computer, and from weights that it has left.
-FREE = ("fit.device", "fit.weights")
+# What a run may go on with otherwise: on another computer, with less memory, and from weights that
+# it has left.
+FREE = ("fit.device", "fit.micro_batch", "fit.weights")
 
 
 def run_folder(folder: str | Path | None, resume: bool | str | Path | None) -> tuple[Any, bool]:

@@ -165,6 +165,7 @@ def _settings(trainer: Trainer, feed: Feed | None) -> dict[str, Any]:
         "precision": trainer.precision,
         "accumulate": trainer.accumulate,
         "clip": trainer.clip,
+        "micro_batch": trainer.micro_batch,
         "loss": repr(trainer.criterion) if isinstance(trainer.criterion, nn.Module) else "",
         "device": trainer.device.type,
         "augment": describing.written(trainer.augment),
