@@ -236,10 +236,7 @@ def embed(
         )
         raise TypeError(msg)
     if len(images) == 0:
-        msg = (
-            "there must be at least one picture to embed, got an empty set of images; "
-            "from_folder(…) reads some, and split_identities() takes a held_out= of people"
-        )
+        msg = "there must be at least one picture to embed, got none; from_folder(…) reads some"
         raise ValueError(msg)
     if batch < 1:
         msg = f"batch must be at least 1 picture, got {batch}"
