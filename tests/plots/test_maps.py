@@ -8,7 +8,7 @@ from matplotlib.offsetbox import AnnotationBbox
 
 from siamlearn.data.drawn import DrawnFaces
 from siamlearn.embeddings import Embeddings, embed
-from siamlearn.inspection import Map, pca_map
+from siamlearn.inspection import Map, directions, pca_map
 from siamlearn.plots import embedding_map, embedding_maps
 
 
@@ -56,6 +56,25 @@ def test_many_dimensions_are_drawn_along_their_principal_axes():
     assert len(axes) == 4
     assert axes[0].get_xlabel().startswith("principal axis 1 (")
     assert axes[-1].get_ylabel().startswith("principal axis 8 (")
+
+
+def test_maps_of_directions_that_were_found_before_are_those_of_the_embeddings():
+    people = crowd(9, 64)
+    for axes, same in zip(
+        embedding_maps(directions(people, most=8), panels=4).axes,
+        embedding_maps(people, panels=4).axes,
+        strict=True,
+    ):
+        assert axes.get_xlabel() == same.get_xlabel()
+        assert torch.equal(*(torch.cat([*map(offsets, ax.collections)]) for ax in (axes, same)))
+
+
+def test_directions_are_those_of_the_plane_of_the_map():
+    people = crowd(9, 64)
+    first = directions(people)
+    assert torch.equal(first.points[:, :2], pca_map(people).points)
+    assert first.axes[:2] == pca_map(people).axes
+    assert len(first.axes) == first.points.shape[1] == 17  # 18 points span 17 axes
 
 
 @pytest.mark.parametrize("people", [1, 9, 40, 60])

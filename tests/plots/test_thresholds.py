@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -94,3 +96,15 @@ def test_the_best_thresholds_are_marked(report):
     same, distance = pairs(report)
     assert accuracy_score(same, distance <= torch.tensor(at.item())) == pytest.approx(best.item())
     assert best.item() >= report.accuracy
+
+
+def test_the_accuracy_is_that_which_the_report_carries(report):
+    x, y = curve(accuracy(replace(report, best_accuracy=0.5)), "accuracy, best 0.500")
+    assert (x.item(), y.item()) == (report.best_accuracy_threshold, 0.5)
+
+
+def test_a_threshold_of_a_little_more_than_one_is_not_called_one(report):
+    near = replace(report, eer_threshold=1.004, best_threshold=1.004)
+    assert curve(distance_histogram(near), "equal error rate")[0][0] == 1.004
+    for ax in (distance_histogram(near), accuracy(near)):
+        assert any(text.get_text().endswith("at 1.004") for text in ax.get_legend().get_texts())

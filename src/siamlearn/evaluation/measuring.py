@@ -118,6 +118,7 @@ def measure(
     cells = counted(probes, gallery, seen, people, asked)
     paired = replace(people, mated=effective(cells.genuine[:, -1]))
     drawn = cells.resampled(people.weights)
+    accurate, most_accurate = (each.item() for each in seen.best_accuracy())
     return Report(
         name=name,
         protocol=protocol,
@@ -129,6 +130,8 @@ def measure(
         impostor=seen.pairs[1],
         eer_threshold=seen.eer()[1].item(),
         best_threshold=seen.best()[1].item(),
+        best_accuracy=accurate,
+        best_accuracy_threshold=most_accurate,
         without_answer=found.unanswerable,
         trained_on=len(known_by(probes.trained_on, names)),
         bounds=bounds(seen, fmr=asked.fmrs),

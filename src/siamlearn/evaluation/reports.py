@@ -12,7 +12,7 @@ from siamlearn.comparison import Protocol
 from siamlearn.embeddings import Embeddings
 from siamlearn.estimates import Estimate
 from siamlearn.evaluation.frames import frame
-from siamlearn.evaluation.tables import notes, subject, table, verdict
+from siamlearn.evaluation.tables import ERRORS, notes, subject, table, verdict
 from siamlearn.functional.accepted import Accepted
 from siamlearn.functional.histogram import Bounds
 from siamlearn.functional.resampling import Cells
@@ -110,6 +110,19 @@ class Difference:
         return self.value.low > 0 or self.value.high < 0
 
     @property
+    def says(self) -> str:
+        """Which of the two is better, where that is clear: of errors less is better.
+
+        Example:
+            >>> Difference("net", "pixels", "EER", Estimate(0.03, 0.01, 0.06), 0.004).says
+            'pixels is better'
+        """
+        if not self.clear:
+            return "may be chance"
+        first = (self.value > 0) is not self.what.startswith(ERRORS)
+        return f"{self.first if first else self.second} is better"
+
+    @property
     def shown(self) -> str:
         """The value with its interval and p."""
         ends = f"[{self.value.low:+.3g}, {self.value.high:+.3g}]"
@@ -152,6 +165,8 @@ class Report:
         balanced_accuracy: mean of the shares of genuine and of impostor pairs told right at
             ``best_threshold``, and so an upper bound for any threshold chosen elsewhere.
         accuracy: share of all pairs told right at ``best_threshold``.
+        best_accuracy: the largest such share, at whatever threshold is best for it.
+        best_accuracy_threshold: that threshold.
         average_precision: precision of the accepted pairs, averaged over recall.
         d_prime: standard deviations between the mean genuine and the mean impostor pair.
         rank1: share of the pictures whose nearest other picture is of the right identity.
@@ -200,6 +215,8 @@ class Report:
     best_threshold: float
     balanced_accuracy: Estimate
     accuracy: Estimate
+    best_accuracy: float
+    best_accuracy_threshold: float
     average_precision: Estimate
     d_prime: Estimate
     rank1: Estimate

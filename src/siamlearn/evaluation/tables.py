@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["measured", "notes", "subject", "table", "verdict"]
 
 Cell = Callable[[Estimate], str]
+ERRORS = ("EER", "FNMR", "FNIR")  # how numbers begin of which less is better
 
 
 def verdict(report: Report) -> str:
@@ -110,7 +111,7 @@ def notes(report: Report) -> list[str]:
         '* at threshold'
     """
     lines = told_at(report.points)
-    lines += [str(each) for each in report.differences if each.what == "AUC"]
+    lines += [f"{each}: {each.says}" for each in report.differences if each.what == "AUC"]
     lines.append(
         f"* at threshold {report.best_threshold:.4g}, the best for these very pairs: an upper "
         f"bound ({shown(float(report.accuracy), percent=True)} of all pairs told right)"

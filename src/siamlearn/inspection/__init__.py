@@ -4,7 +4,7 @@ Everything comes from pairs in strips that are used and thrown away, so it fits 
 wherever the report did. What is found here, :mod:`siamlearn.plots` draws.
 """
 
-from siamlearn.inspection.maps import Map, pca_map, tsne_map, umap_map
+from siamlearn.inspection.maps import Directions, Map, directions, pca_map, tsne_map, umap_map
 from siamlearn.inspection.pairs import Pair, WorstPairs, worst_pairs
 from siamlearn.inspection.people import (
     PeopleDistances,
@@ -17,6 +17,7 @@ from siamlearn.inspection.rates import Bands, bands, reliability
 
 __all__ = [
     "Bands",
+    "Directions",
     "Map",
     "Pair",
     "PeopleDistances",
@@ -24,6 +25,7 @@ __all__ = [
     "Zoo",
     "bands",
     "confusions",
+    "directions",
     "pca_map",
     "people_distances",
     "reliability",

@@ -16,7 +16,7 @@ from torch import Tensor
 from siamlearn.embeddings import Embeddings
 from siamlearn.functional.distances import cosine
 
-__all__ = ["Map", "pca_map", "tsne_map", "umap_map"]
+__all__ = ["Directions", "Map", "directions", "pca_map", "tsne_map", "umap_map"]
 
 FEWEST = 4  # pictures whose neighbourhoods say anything
 
@@ -44,6 +44,48 @@ class Map:
     embeddings: Embeddings
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """A place along each of several directions for each picture.
+
+    Args:
+        points: the places.
+        axes: what each of the directions is.
+        embeddings: what was laid out.
+
+    Example:
+        >>> two = Embeddings(torch.eye(2), torch.tensor([0, 1]), ("anna", "bob"), ("1", "2"))
+        >>> Directions(torch.eye(2), ("left to right", "up"), two).axes[1]
+        'up'
+    """
+
+    points: Float[Tensor, "n k"]
+    axes: tuple[str, ...]
+    embeddings: Embeddings
+
+
+def directions(embeddings: Embeddings, *, most: int = 12) -> Directions:
+    """The dimensions themselves or, where they are more than that, all principal axes.
+
+    Args:
+        most: up to how many dimensions are taken as they are.
+
+    Example:
+        >>> two = Embeddings(torch.eye(2), torch.tensor([0, 1]), ("anna", "bob"), ("1", "2"))
+        >>> directions(two).axes, directions(two, most=1).axes
+        (('dimension 1', 'dimension 2'), ('principal axis 1 (100 %)',))
+    """
+    _require(embeddings)
+    vectors = embeddings.vectors
+    if vectors.shape[1] <= most:
+        axes = tuple(f"dimension {d + 1}" for d in range(vectors.shape[1]))
+        return Directions(vectors, axes, embeddings)
+    points, share = _principal(vectors)
+    share = share[: max(1, len(vectors) - 1)]  # n points span n - 1 axes
+    return Directions(points[:, : len(share)], _named(share), embeddings)
+
+
 def pca_map(embeddings: Embeddings) -> Map:
     """The plane in which the embeddings spread most: nothing is bent, far apart is far apart.
 
@@ -55,11 +97,9 @@ def pca_map(embeddings: Embeddings) -> Map:
     """
     _require(embeddings)
     vectors = F.pad(embeddings.vectors, (0, max(0, 2 - embeddings.vectors.shape[1])))
-    points, share = _principal(vectors)
-    axes = tuple(
-        f"principal axis {d + 1} ({100 * part:.0f} %)" for d, part in enumerate(share.tolist())
-    )
-    return Map(points, (axes[0], axes[1]), "PCA", embeddings)
+    points, share = _first_two(vectors)
+    first, second = _named(share)
+    return Map(points, (first, second), "PCA", embeddings)
 
 
 def tsne_map(embeddings: Embeddings, *, perplexity: float | None = None, seed: int = 0) -> Map:
@@ -93,7 +133,7 @@ def tsne_map(embeddings: Embeddings, *, perplexity: float | None = None, seed: i
     from sklearn.manifold import TSNE
 
     vectors = _compared(embeddings)
-    start, _ = _principal(F.pad(vectors, (0, max(0, 2 - vectors.shape[1]))))
+    start, _ = _first_two(F.pad(vectors, (0, max(0, 2 - vectors.shape[1]))))
     # Small at first, as the descent wants it; all in one place is left there.
     start = 1e-4 * start / start[:, 0].std().clamp(min=1e-12)
     descent = TSNE(perplexity=perplexity, init=start.numpy(), random_state=seed)
@@ -154,9 +194,18 @@ def _compared(embeddings: Embeddings) -> Float[Tensor, "n d"]:
     return F.normalize(vectors) if embeddings.distance is cosine else vectors
 
 
-def _principal(vectors: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n 2"], Float[Tensor, " 2"]]:
-    """Places along the first two principal axes, and the share of the variance along each."""
+def _principal(vectors: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n k"], Float[Tensor, " k"]]:
+    """Places along the principal axes, and the share of the variance along each."""
     left, scale, _ = torch.linalg.svd(vectors - vectors.mean(dim=0), full_matrices=False)
-    share = scale.square() / scale.square().sum().clamp(min=1e-12)
-    missing = max(0, 2 - len(scale))
-    return F.pad((left * scale)[:, :2], (0, missing)), F.pad(share[:2], (0, missing))
+    return left * scale, scale.square() / scale.square().sum().clamp(min=1e-12)
+
+
+def _first_two(vectors: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n 2"], Float[Tensor, " 2"]]:
+    points, share = _principal(vectors)
+    missing = max(0, 2 - len(share))
+    return F.pad(points[:, :2], (0, missing)), F.pad(share[:2], (0, missing))
+
+
+def _named(share: Float[Tensor, " k"]) -> tuple[str, ...]:
+    parts = enumerate(share.tolist(), start=1)
+    return tuple(f"principal axis {d} ({100 * part:.0f} %)" for d, part in parts)

@@ -1,9 +1,9 @@
 """Every figure: a result in, matplotlib Axes out.
 
 A function draws one thing on the Axes that it is given, or on a new Figure of its own, and returns
-the Axes, or the Figure where it takes a whole one. It works nothing out but what it draws: what
-needs working out is in :mod:`siamlearn.inspection`. There is no pyplot here: no window opens,
-nothing is global, and a figure is freed like any other object.
+the Axes; those that need several of them, `overview`, `matches` and `embedding_maps`, return the
+Figure. None works anything out: that is done in :mod:`siamlearn.inspection`. There is no pyplot
+here: no window opens, nothing is global, and a figure is freed like any other object.
 """
 
 from siamlearn.plots.canvas import save

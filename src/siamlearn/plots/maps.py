@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from siamlearn.embeddings import Embeddings
-from siamlearn.inspection.maps import Map, pca_map
+from siamlearn.inspection.maps import Directions, Map, directions, pca_map
 from siamlearn.plots.canvas import INK, MARKERS, PEOPLE, canvas, dressed, new_figure, require, short
 from siamlearn.plots.placing import pictured, spread, widened
 
@@ -83,13 +83,14 @@ def embedding_map(
     return ax
 
 
-def embedding_maps(embeddings: Embeddings, *, panels: int = 6) -> Figure:
+def embedding_maps(embeddings: Embeddings | Directions, *, panels: int = 6) -> Figure:
     """All dimensions of the embeddings, two at a time, with one legend.
 
     Where that would take too many panels, the first principal axes are drawn instead, and each
     says which share of the variance lies along it.
 
     Args:
+        embeddings: themselves, or what :func:`siamlearn.inspection.directions` made of them.
         panels: at most so many maps.
 
     Example:
@@ -98,8 +99,10 @@ def embedding_maps(embeddings: Embeddings, *, panels: int = 6) -> Figure:
         >>> [ax.get_ylabel()[:16] for ax in embedding_maps(people, panels=2).axes]
         ['principal axis 2', 'principal axis 4']
     """
-    require(embeddings, Embeddings, "embed(net, images)")
-    points, axes = _axes_of(embeddings, most=2 * panels)
+    if not isinstance(embeddings, Directions):
+        require(embeddings, Embeddings, "embed(net, images)")
+        embeddings = directions(embeddings, most=2 * panels)
+    points, axes, shown = embeddings.points, embeddings.axes, embeddings.embeddings
     last = min(2 * panels, len(axes)) - 1
     # An odd last dimension is drawn beside the one before it.
     pairs = [(i, i + 1) if i < last else (max(0, i - 1), i) for i in range(0, last + 1, 2)]
@@ -108,7 +111,7 @@ def embedding_maps(embeddings: Embeddings, *, panels: int = 6) -> Figure:
     figure = new_figure((3.1 * columns + 1.2, 2.8 * rows + 0.3))
     for place, (i, j) in enumerate(pairs, start=1):
         ax = figure.add_subplot(rows, columns, place)
-        _dots(ax, points[:, [i, j]], embeddings)
+        _dots(ax, points[:, [i, j]], shown)
         dressed(ax, "", axes[i], axes[j])
     handles, names = figure.axes[0].get_legend_handles_labels()
     if names:
@@ -122,7 +125,7 @@ def embedding_maps(embeddings: Embeddings, *, panels: int = 6) -> Figure:
             handletextpad=0.1,
             columnspacing=0.8,
         )
-    figure.suptitle(_headline(embeddings), fontsize=10, color=INK)
+    figure.suptitle(_headline(shown), fontsize=10, color=INK)
     return figure
 
 
@@ -170,18 +173,6 @@ def _dots(
             if len(present) <= NAMED
             else None,
         )
-
-
-def _axes_of(embeddings: Embeddings, *, most: int | None) -> tuple[Tensor, list[str]]:
-    """The dimensions themselves or, where they are more than that, all principal axes."""
-    vectors = embeddings.vectors
-    if most is None or vectors.shape[1] <= most:
-        return vectors, [f"dimension {d + 1}" for d in range(vectors.shape[1])]
-    left, scale, _ = torch.linalg.svd(vectors - vectors.mean(dim=0), full_matrices=False)
-    share = scale.square() / scale.square().sum().clamp(min=1e-12)
-    share = share[: max(1, len(vectors) - 1)]  # n points span n - 1 axes
-    parts = enumerate((100 * share).tolist(), start=1)
-    return left * scale, [f"principal axis {d} ({part:.0f} %)" for d, part in parts]
 
 
 def _headline(embeddings: Embeddings) -> str:

@@ -130,14 +130,14 @@ def accuracy(report: Report, *, ax: Axes | None = None) -> Axes:
     ax = canvas(ax, size=(5.0, 4.5))
     seen = report.accepted
     threshold = _drawable(seen.threshold)
-    best, at = seen.best_accuracy()
+    accurate = report.best_accuracy_threshold, report.best_accuracy
     balanced = report.best_threshold, float(report.balanced_accuracy)
     for name, y, (place, value), colour, mark in (
-        ("accuracy", seen.accuracy, (float(at), float(best)), IMPOSTOR, "s"),
+        ("accuracy", seen.accuracy, accurate, IMPOSTOR, "s"),
         ("balanced", seen.balanced_accuracy, balanced, GENUINE, "o"),
     ):
         ax.plot(*thinned(threshold, y), drawstyle="steps-post", lw=1.5, color=colour)
-        label = f"{name}, best {value:.3f} at {place:.3g}"
+        label = f"{name}, best {value:.3f} at {place:.4g}"
         ax.plot([place], [value], "-" + mark, ms=6, color=colour, label=label)
     ax.axvline(report.best_threshold, color=INK, lw=0.8, ls="--")
     ax.set_ylim(0, 1.02)
@@ -161,7 +161,7 @@ def _thresholds(ax: Axes, report: Report) -> None:
             marker=POINTS[number % len(POINTS)],
             markevery=[1],
             ms=4.5,
-            label=f"{name}, at {threshold:.3g}",
+            label=f"{name}, at {threshold:.4g}",
         )
 
 
