@@ -93,3 +93,19 @@ def test_the_first_line_says_when_the_audit_found_an_error():
     assert learned.verdict.startswith(
         "! The net was trained on 3 of the 8 people; the audit found 1 error (copies). net:"
     )
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "says"),
+    [
+        ("AUC", (0.1, 0.05, 0.2), "one is better"),
+        ("AUC", (-0.1, -0.2, -0.05), "two is better"),
+        ("rank-1", (0.1, 0.05, 0.2), "one is better"),
+        ("EER", (0.1, 0.05, 0.2), "two is better"),
+        ("FNMR at FMR 1 %", (-0.1, -0.2, -0.05), "one is better"),
+        ("EER", (-0.1, -0.2, 0.05), "may be chance"),
+        ("AUC", (0.1, float("nan"), float("nan")), "may be chance"),
+    ],
+)
+def test_of_errors_less_is_better_and_a_difference_says_who(what, value, says):
+    assert Difference("one", "two", what, sl.Estimate(*value), 0.01).says == says

@@ -11,6 +11,7 @@ import torch
 
 import siamlearn as sl
 from siamlearn.evaluation.judgement import caveats
+from siamlearn.evaluation.reports import Difference
 from siamlearn.known import known
 from siamlearn.report import rendering
 from siamlearn.report.figures import FIGURES, Drawing, pictures
@@ -18,7 +19,7 @@ from siamlearn.report.flips import flips
 from siamlearn.report.systems import main_table, more_table
 from siamlearn.report.thresholds import slider, thresholds
 from siamlearn.report.thumbnails import Thumbnails
-from siamlearn.report.words import said
+from siamlearn.report.words import said, said_of_two
 
 WHEN = datetime(2026, 11, 24, 9, 30)
 LINE = torch.tensor([[0.0], [1.0], [4.0], [7.0]])
@@ -212,6 +213,16 @@ def test_a_figure_that_cannot_be_drawn_says_why(run, tmp_path):
     figures = [Drawing("Curve", "", refuses)]
     text, _ = written(sl.report.html(run, tmp_path / "page.html", figures=figures))
     assert "Not drawn: a curve needs two people, got 1." in text
+
+
+def test_pages_say_which_of_two_is_better(run, page):
+    found = {each.what: each for each in run.differences if each.second == "pixels"}
+    assert (
+        f"{found['AUC']}: {found['AUC'].says}".replace("<", "&lt;").replace(">", "&gt;")
+        in (written(page)[0])
+    )
+    better = Difference("one", "two", "EER", sl.Estimate(-0.1, -0.2, -0.05), 0.01)
+    assert said_of_two(run, run, [better]).lines[0].endswith("p = 0.01: one is better")
 
 
 def test_that_no_people_are_confused_is_not_said_to_mean_that_no_pair_passes(run):

@@ -56,6 +56,7 @@ def test_a_frame_has_a_row_for_each_system_and_the_ends_of_every_interval(run):
     assert table.loc[run.name, "auc"] == float(run.auc)
     assert table.loc[run.name, "auc_high"] == run.auc.high
     assert table.loc[run.name, "fnmr_at_0.1"] == float(run.fnmr_at[0.1])
+    assert table.loc[run.name, "cmc_5_low"] == run.cmc[4].low
     assert table["digest"].unique().tolist() == [run.protocol.digest]
 
 
@@ -75,3 +76,19 @@ def test_without_pandas_it_says_what_to_install(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "siamlearn\[frames\]"'):
         frame(run)
+
+
+def test_a_frame_has_the_rates_of_each_operating_point_and_how_far_baselines_are_below(run):
+    table = run.to_frame()
+    [seen] = run.points
+    row = table.loc[run.name]
+    assert row["FMR 5 % threshold"] == seen.point.threshold
+    assert (row["FMR 5 % fmr"], row["FMR 5 % fnmr_high"]) == (float(seen.fmr), seen.fnmr.high)
+    assert (row["FMR 5 % cllr_low"], row["FMR 5 % least_cllr"]) == (seen.cllr.low, seen.least_cllr)
+    assert table.loc["pixels"].isna()["FMR 5 % fmr"]
+    assert row.isna()["difference AUC"]
+    for each in run.differences:
+        told = table.loc[each.second]
+        assert told[f"difference {each.what}"] == float(each.value)
+        assert told[f"difference {each.what}_low"] == each.value.low
+        assert told[f"difference {each.what} p"] == each.p

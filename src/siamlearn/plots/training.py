@@ -84,7 +84,7 @@ def training_curves(
     whole(ax)
     if all(y >= 0 for points in curves.values() for _, y in points):
         ax.set_ylim(bottom=0)
-    legend(ax, "upper right")
+    legend(ax)
     return dressed(ax, "Training", "epoch", "loss" if "loss" in values else "value")
 
 

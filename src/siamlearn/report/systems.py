@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, final
 
 from siamlearn.estimates import Estimate, shown
 from siamlearn.evaluation.judgement import caveats
-from siamlearn.evaluation.tables import measured
+from siamlearn.evaluation.tables import ERRORS, measured
 
 if TYPE_CHECKING:
     from siamlearn.evaluation import Report
@@ -19,7 +19,6 @@ __all__ = ["Bar", "Cell", "Row", "Table", "main_table", "more_table"]
 # Numbers of the first table, by how their names begin; the others are a click away.
 MAIN = ("AUC", "EER", "FNMR", "rank-1")
 SPACE, DASH = "\u00a0", "\u2009\u2013\u2009"  # a space that keeps a unit with its number
-ERRORS = ("EER", "FNMR", "FNIR")  # of which less is better
 
 
 @final

@@ -70,7 +70,7 @@ def said_of_two(one: Report, other: Report, differences: Sequence[Difference]) -
         >>> said_of_two(report, report, ()).headline
         'net and net cannot be told apart on these people'
     """
-    lines = tuple(f"{each.what}: {each.shown}" for each in differences)
+    lines = tuple(f"{each.what}: {each.shown}: {each.says}" for each in differences)
     told = of_auc(differences)
     if told is None or not told.clear:
         headline = f"{one.name} and {other.name} cannot be told apart on these people"
