@@ -199,7 +199,7 @@ def test_batch_norms_are_warned_of_and_count_each_piece_once(tiny):
     trainer = Trainer(net, ContrastiveLoss(), optimizer, micro_batch=4, callbacks=())
     says = (
         r"1 batch norms take their statistics from each piece of 4 .*benchmarks/micro_batch\.py of "
-        r".* by how much\. Use group norms, or freeze them: .*; or .*, of 16 pictures or more"
+        r".* by how much\. Use group norms, or freeze them: .*; or .*, of 32 pictures or more"
     )
     with pytest.warns(UserWarning, match=says):
         trainer.fit([(images.float(), labels)], epochs=1)

@@ -18,13 +18,15 @@ from siamlearn.nn.synchronised import batch_norms
 from siamlearn.train.callbacks import Callback
 from siamlearn.train.keeping import Checkpoint
 from siamlearn.train.passes import PRECISIONS
-from siamlearn.train.shortages import FEW
 
 if TYPE_CHECKING:
     from siamlearn.train.feed import Batch, Feed
     from siamlearn.train.trainer import Trainer
 
 __all__ = ["begin_together", "check_settings", "listed", "not_finite", "out_of_memory"]
+
+# Pictures of a piece whose own statistics do well (Hoffer et al.: Train longer, generalize better).
+GHOST = 32
 
 
 def listed(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
@@ -130,7 +132,7 @@ def begin_together(trainer: Trainer, feed: Feed) -> None:
             "pictures, not from the whole batch, so that micro_batch changes the result; "
             "benchmarks/micro_batch.py of the repository measures by how much. Use group norms, "
             "or freeze them: norm.requires_grad_(False) for each; or see that each piece is large "
-            f"enough to be normed by itself, of {2 * FEW} pictures or more (ghost batches)",
+            f"enough to be normed by itself, of {GHOST} pictures or more (ghost batch norms)",
             stacklevel=3,
         )
 
