@@ -1,7 +1,9 @@
 """How fast is training? The notebook's net, picture size and batch, in one run, in turn.
 
     floor        forward, backward and optimizer step on tensors already in memory, nothing else,
-                 in the memory format that is faster here
+                 in either memory format
+    bare loop    what one writes by hand: a batch drawn, its bytes taken from memory, made
+                 floats, and the same step; in either memory format
     siamlearn    Trainer, PairSampler and ContrastiveLoss, augmentation off; then with the default
                  augmentation, and every picture compared with every other
     Lightning    the same batches of pictures in memory, the same loss, no logger, no checkpoints
@@ -9,9 +11,12 @@
                  pictures of the same set in a batch
     notebook     both files of each pair decoded and resized when they are asked for, two workers
 
-The floor, siamlearn and Lightning are first seen to give the same weights after three steps.
+The bare loop, siamlearn and Lightning are first seen to give the same weights after three steps.
+A way is set against the floor, and against the bare loop, of the same turn, in the memory format
+that is faster here; what is told is the middle of these ratios.
 
 python benchmarks/loop.py            # quiet machine, please: about six minutes
+python benchmarks/loop.py --quick    # a few steps, to see that it works
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ import io
 import logging
 import random
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -32,7 +38,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from results import write
+from results import table, write
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -102,6 +108,30 @@ def floor(images: Tensor, same: Tensor, steps: int, memory: torch.memory_format)
         optimizer.step()
 
     return rate(lambda: [step() for _ in range(steps)], steps)
+
+
+def bare(
+    images: sl.ImageSet,
+    steps: int,
+    memory: torch.memory_format,
+    net: sl.EmbeddingNet | None = None,
+    optimizing: Any = adam,
+) -> float:
+    """Steps a second of a loop by hand, over the same batches."""
+    net = (net or notebook_net()).to(memory_format=memory)
+    optimizer = optimizing(net)
+    sampler = sl.PairSampler(images.labels, pairs=PAIRS, batches=steps)
+
+    def epoch() -> None:
+        for batch in sampler:
+            pictures, labels = images.pixels[batch].float() / 255, images.labels[batch]
+            embeddings = net(pictures.contiguous(memory_format=memory))
+            loss = loss_by_hand(embeddings, torch.eq(*labels.chunk(2)))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return rate(epoch, steps)
 
 
 def notebook(folder: Path, steps: int) -> float:
@@ -219,12 +249,7 @@ def check(images: sl.ImageSet) -> None:
         net.load_state_dict(first)
     siamlearn(images, 3, net=nets[0], optimizer=sgd)
     lightning(images, 3, net=nets[1], optimizer=sgd)
-    optimizer = sgd(nets[2])
-    for batch in sl.PairSampler(images.labels, pairs=PAIRS, batches=3):
-        pictures, labels = images.pixels[batch].float() / 255, images.labels[batch]
-        optimizer.zero_grad()
-        loss_by_hand(nets[2].train()(pictures), torch.eq(*labels.chunk(2))).backward()
-        optimizer.step()
+    bare(images, 3, torch.contiguous_format, net=nets[2], optimizing=sgd)
     # Not with Adam: biases before a batch norm have no gradient but rounding, and Adam follows it.
     for net in nets[:2]:
         torch.testing.assert_close(net.state_dict(), nets[2].state_dict(), rtol=1e-4, atol=1e-5)
@@ -253,6 +278,8 @@ def measure(steps: int, repeats: int) -> dict[str, list[float]]:
         ways: dict[str, Callable[[], float]] = {
             "floor, contiguous": lambda: floor(images, same, steps, torch.contiguous_format),
             "floor, channels last": lambda: floor(images, same, steps, torch.channels_last),
+            "bare loop, contiguous": lambda: bare(small, steps, torch.contiguous_format),
+            "bare loop, channels last": lambda: bare(small, steps, torch.channels_last),
             "siamlearn": lambda: siamlearn(small, steps),
             "siamlearn, augmented": lambda: siamlearn(small, steps, sl.Augment()),
             "siamlearn, all pairs": lambda: siamlearn(small, steps, loss=every),
@@ -273,23 +300,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=150, help="steps a run")
     parser.add_argument("--repeats", type=int, default=7, help="runs of each way, in turn")
+    parser.add_argument("--quick", action="store_true", help="a few; nothing is written")
     args = parser.parse_args()
-    found = measure(args.steps, args.repeats)
-    best = max(("floor, contiguous", "floor, channels last"), key=lambda k: np.median(found[k]))
-    pictures = 2 * PAIRS
-    rows = []
+    if args.quick:
+        sys.stdout.write(table(rows(measure(steps=10, repeats=1))) + "\n")
+        return
+    settings = {"pairs": PAIRS, "side": SIDE, "steps": args.steps}
+    write("loop", rows(measure(args.steps, args.repeats)), settings=settings)
+
+
+def rows(found: dict[str, list[float]]) -> list[dict[str, Any]]:
+    """What is told of each way."""
+    told = []
     for name, rates in found.items():
-        against = statistics.median(a / b for a, b in zip(rates, found[best], strict=True))
-        rows.append(
-            {
-                "way": name,
-                "pictures a second": round(pictures * statistics.median(rates)),
-                "batches a second": round(statistics.median(rates), 1),
-                "of the floor": round(against, 3),
-                "runs": [round(value, 1) for value in rates],
-            }
-        )
-    write("loop", rows, settings={"pairs": PAIRS, "side": SIDE, "steps": args.steps})
+        row = {"way": name, "pictures a second": round(2 * PAIRS * statistics.median(rates))}
+        row["batches a second"] = round(statistics.median(rates), 1)
+        for other in ("floor", "bare loop"):
+            # Turn by turn: the machine may be quicker in one than in the next.
+            formats = [found[f"{other}, {memory}"] for memory in ("contiguous", "channels last")]
+            pairs = zip(rates, max(formats, key=statistics.median), strict=True)
+            row[f"of the {other}"] = round(statistics.median(a / b for a, b in pairs), 3)
+        told.append({**row, "runs": [round(value, 1) for value in rates]})
+    return told
 
 
 if __name__ == "__main__":
