@@ -100,15 +100,7 @@ class Embeddings:
                 f"torch.unique(labels, return_inverse=True) numbers them anew"
             )
             raise ValueError(msg)
-        broken = (~self.vectors.isfinite().all(dim=1)).nonzero().flatten().tolist()
-        if broken:
-            shown = ", ".join(self.names[i] for i in broken[:5])
-            msg = (
-                f"embeddings must be finite numbers, but those of {len(broken)} of {len(self)} "
-                f"pictures hold NaN or infinity ({shown}{', …' if len(broken) > 5 else ''}); "
-                f"the net's weights have probably diverged: go back to a checkpoint before that"
-            )
-            raise ValueError(msg)
+        _require_finite(self)
         _require_parts_that_fit(self)
 
     def __len__(self) -> int:
@@ -145,6 +137,18 @@ class Embeddings:
             if self.sessions is None
             else tuple(self.sessions[i] for i in chosen.tolist()),
         )
+
+
+def _require_finite(embeddings: Embeddings) -> None:
+    broken = (~embeddings.vectors.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if broken:
+        shown = ", ".join(embeddings.names[i] for i in broken[:5])
+        msg = (
+            f"embeddings must be finite numbers, but those of {len(broken)} of {len(embeddings)} "
+            f"pictures hold NaN or infinity ({shown}{', …' if len(broken) > 5 else ''}); "
+            f"the net's weights have probably diverged: go back to a checkpoint before that"
+        )
+        raise ValueError(msg)
 
 
 def _require_parts_that_fit(embeddings: Embeddings) -> None:
