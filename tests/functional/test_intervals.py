@@ -99,6 +99,17 @@ def test_without_bounds_it_is_students():
     assert interval(0.1, resampled, units=9, bounds=(0, math.inf))[0].item() == 0
 
 
+def test_without_bounds_it_lies_around_the_value_less_its_bias():
+    # Resamples are above 1.95 by 0.05 on average, and so is it probably above the truth.
+    resampled = 2 + 0.1 * torch.tensor([-1.0, 1.0]).double().repeat(5000)
+    low, high = interval(1.95, resampled, units=9, bounds=(-math.inf, math.inf))
+
+    assert (low.item(), high.item()) == pytest.approx((1.9 - 0.2306, 1.9 + 0.2306), abs=1e-4)
+    # However large the bias, the value is in it.
+    low, high = interval(1.0, resampled, units=9, bounds=(-math.inf, math.inf))
+    assert (low.item(), high.item()) == (pytest.approx(-0.2306, abs=1e-4), 1.0)
+
+
 @few
 @given(seen=resamples, units=st.integers(2, 100), trials=st.integers(1, 1000))
 def test_an_interval_holds_the_value_within_the_bounds_and_is_no_point(seen, units, trials):
@@ -282,8 +293,9 @@ def cells_of(points):
     return tally.cells()
 
 
-def three_rates(counts):
-    return torch.stack([counts.auc(), counts.fnmr[..., STRICT], counts.fmr[..., LOOSE]], dim=-1)
+def four_numbers(counts):
+    rates = [counts.auc(), counts.fnmr[..., STRICT], counts.fmr[..., LOOSE]]
+    return torch.stack([*rates, counts.d_prime()], dim=-1)
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +307,9 @@ def sets():
         cells = cells_of(simulated(PEOPLE, generator))
         seen = cells.accepted()
         pairs = Accepted(THRESHOLD, *(drawn(c, chance) for c in (seen.genuine, seen.impostor)))
-        found.append((three_rates(seen), three_rates(cells.resampled(weights)), three_rates(pairs)))
+        found.append(
+            (four_numbers(seen), four_numbers(cells.resampled(weights)), four_numbers(pairs))
+        )
     return [torch.stack(each) for each in zip(*found, strict=True)]
 
 
@@ -312,15 +326,19 @@ def truth():
     generator = torch.Generator().manual_seed(1)
     seen = [cells_of(simulated(PEOPLE, generator)).accepted() for _ in range(150)]
     genuine, impostor = (sum(getattr(s, kind) for s in seen) for kind in ("genuine", "impostor"))
-    return three_rates(Accepted(THRESHOLD, genuine, impostor))
+    return four_numbers(Accepted(THRESHOLD, genuine, impostor))
 
 
 def held(values, resampled, truth):
-    """In how many sets the interval of each rate holds the truth."""
+    """In how many sets the interval of each number holds the truth."""
     trials = Trials(PEOPLE, PEOPLE * PICTURES)
     counts = []
-    for k, most in enumerate((trials.both, trials.genuine, trials.impostor)):
-        low, high = interval(values[:, k], resampled[:, :, k].T, units=PEOPLE, trials=most)
+    rate, any_number = (0, 1), (-math.inf, math.inf)
+    kinds = (trials.both, rate), (trials.genuine, rate), (trials.impostor, rate), (1, any_number)
+    for k, (most, bounds) in enumerate(kinds):
+        low, high = interval(
+            values[:, k], resampled[:, :, k].T, units=PEOPLE, trials=most, bounds=bounds
+        )
         counts.append(int(((low <= truth[k]) & (truth[k] <= high)).sum()))
     return counts
 
@@ -362,8 +380,8 @@ def test_people_in_another_order_change_nothing_but_the_draw():
     points = simulated(PEOPLE, torch.Generator().manual_seed(2))
     order = torch.randperm(PEOPLE, generator=torch.Generator().manual_seed(3))
     weights = draws(PEOPLE, 50)
-    one = three_rates(cells_of(points).resampled(weights))
-    other = three_rates(cells_of(points[order]).resampled(weights[:, order]))
+    one = four_numbers(cells_of(points).resampled(weights))
+    other = four_numbers(cells_of(points[order]).resampled(weights[:, order]))
 
     torch.testing.assert_close(one, other)
 

@@ -118,7 +118,8 @@ def interval(
     n = p (1 - p) / spread², of which ``trials`` is the most that is believed. Wilson's interval
     for that many, with Student's quantile for so few people, is the answer. It holds the value,
     stays within the bounds, and never shrinks to a point, not even where no error was seen.
-    Without finite bounds it is the value, give or take Student's quantile times the spread.
+    Without finite bounds it is Student's quantile times the spread to either side of the value
+    less its bias, which is by how much resamples are above it on average.
 
     Args:
         value: what was measured, on all people.
@@ -149,7 +150,8 @@ def interval(
         Korn, Graubard: Confidence Intervals for Proportions with Small Expected Number of
         Positive Counts Estimated from Survey Data, Survey Methodology 24, 1998, for trials that
         are as uncertain; here with Wilson's interval instead of Clopper and Pearson's, and with
-        Student's quantile in it instead of a correction of the number.
+        Student's quantile in it instead of a correction of the number. Efron, Tibshirani: An
+        Introduction to the Bootstrap, 1993, sec. 10.2, for the bias.
     """
     quantile = _student(units, level)
     value = torch.as_tensor(value, dtype=torch.float64, device=resampled.device)
@@ -159,9 +161,10 @@ def interval(
         # Two people are always drawn alike: that nothing varies, but for rounding, says that
         # nothing is known.
         reach = torch.where(spread > 1e-9 * value.abs(), quantile * spread, inf)
+        middle = value - torch.where(reach < inf, _mean(resampled) - value, 0)
         ends = (
-            (value - reach).nan_to_num(-inf, inf, -inf),
-            (value + reach).nan_to_num(inf, inf, -inf),
+            torch.minimum(middle - reach, value).nan_to_num(-inf, inf, -inf),
+            torch.maximum(middle + reach, value).nan_to_num(inf, inf, -inf),
         )
         return ends[0].clamp(min=low), ends[1].clamp(max=high)
     share = (value - low) / (high - low)
@@ -344,11 +347,17 @@ def _spread(resampled: Float[Tensor, "b ..."]) -> Float[Tensor, "*k"]:
     """Standard deviation over the resamples that have a value; infinite where hardly any has."""
     known: Bool[Tensor, "b ..."] = resampled.isfinite()
     number = known.sum(dim=0)
-    values = torch.where(known, resampled.double(), 0.0)
-    mean = values.sum(dim=0) / number.clamp(min=1)
-    square = torch.where(known, values - mean, 0.0).square().sum(dim=0)
+    away = resampled.double() - _mean(resampled)
+    square = torch.where(known, away, 0.0).square().sum(dim=0)
     spread = (square / (number - 1).clamp(min=1)).sqrt()
     return torch.where(2 * number > len(resampled), spread, inf)
+
+
+def _mean(resampled: Float[Tensor, "b ..."]) -> Float[Tensor, "*k"]:
+    """Mean over the resamples that have a value."""
+    known: Bool[Tensor, "b ..."] = resampled.isfinite()
+    values = torch.where(known, resampled.double(), 0.0)
+    return values.sum(dim=0) / known.sum(dim=0).clamp(min=1)
 
 
 def _student(units: float, level: float) -> float:
