@@ -387,8 +387,10 @@ def test_without_resamples_there_are_numbers_but_no_intervals():
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"resamples": 1}, "resamples must be 0, for no intervals, or two or more, got 1"),
+        ({"resamples": 1}, "resamples must be 0 for no intervals, or two or more; 1000 will do; got 1"),
         ({"resamples": -1}, "resamples must be 0"),
+        ({"seed": -1}, "seed must be a whole number, 0 or more, got -1"),
+        ({"level": 2.0}, "a level is a share between 0 and 1, got 2"),
         ({"fmrs": (2,)}, "fmrs must be above 0 and below 1, got 2"),
         ({"fmrs": (0,)}, "fmrs must be above 0 and below 1, got 0"),
     ],

@@ -32,6 +32,7 @@ from siamlearn.evaluation.run import (
     baseline_embeddings,
     require_draws,
     require_kinds,
+    require_level,
     require_one_protocol,
     require_pictures,
     require_shares,
@@ -99,6 +100,7 @@ def evaluate_folds(
     _require_pairs(embeddings, pairs)
     require_shares("fmrs", fmrs)
     require_draws(resamples)
+    require_level(level, seed)
     weights = torch.empty(0, pairs.folds, dtype=torch.float64)
     if resamples:
         weights = draws(pairs.folds, resamples, seed)
