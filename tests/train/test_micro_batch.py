@@ -1,5 +1,6 @@
 """Proof 7: a batch in pieces costs what it costs whole, and teaches the same."""
 
+import inspect
 from functools import partial
 
 import pytest
@@ -9,24 +10,44 @@ from torch.optim import SGD
 from torch.utils.data import DataLoader
 
 import siamlearn as sl
+from known import LOSSES as PAIR_LOSSES
 from known.trials import a_module, assert_same, every_loss
 from siamlearn.data.samplers import PairSampler
 from siamlearn.data.transforms import Augment
+from siamlearn.nn import losses
 from siamlearn.nn.losses import ContrastiveLoss, InfoNCELoss, MultiSimilarityLoss
 from siamlearn.nn.references import Memory, Proxies
 from siamlearn.train.feed import Batch
-from siamlearn.train.passes import Passes, Place, backward_in_pieces
+from siamlearn.train.passes import Passes, Place, backward_in_pieces, channels_last
+from siamlearn.train.randomness import seed_torch
 from siamlearn.train.trainer import Trainer
 from train.on_ranks import on_ranks
+from train.the_losses import LOSSES
 
-N = 11
-SIZES = [1, 4, 10]
+N = 12
+SIZES = [1, 5, 10]
+# Each picture costs what it costs, whoever is beside it: there is nothing that pieces could miss.
+OF_EACH_PICTURE = {
+    "a softmax",
+    "a margin of cosines",
+    "a margin of angles",
+    "a multiple of angles",
+    "three margins",
+    "several centres",
+    "lengths that cost",
+    "lengths",
+    "centres",
+    "the mean",
+    "regularisers beside",
+    "several proxies a class",
+    "proxies as classes",
+}
 
 
 def a_net(dropout=0.0):
     torch.manual_seed(0)
     net = nn.Sequential(
-        nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Dropout(dropout), nn.Flatten(), nn.Linear(48, 3)
+        nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Dropout(dropout), nn.Flatten(), nn.Linear(48, 4)
     )
     return net.double()
 
@@ -37,13 +58,20 @@ def pieces_of(size):
 
 def a_batch():
     images = torch.randn(N, 1, 6, 6, generator=torch.Generator().manual_seed(1))
-    return images.double(), torch.arange(N) % 4
+    # Some rows of the halves belong together, and some do not.
+    return images.double(), torch.tensor([0, 1, 2, 3, 0, 1, 0, 1, 2, 0, 3, 1])
 
 
-def learned(*modules):
-    return tuple(
-        torch.zeros(()) if p.grad is None else p.grad for m in modules for p in m.parameters()
-    )
+def learned(net, criterion):
+    """The gradients, and what the loss has remembered of the batch."""
+    modules = [part for part in (net, criterion) if isinstance(part, nn.Module)]
+    gradients = [
+        torch.zeros(()) if p.grad is None else p.grad.to_dense()
+        for module in modules
+        for p in module.parameters()
+    ]
+    remembered = [b.double() for b in modules[-1].buffers()] if len(modules) > 1 else []
+    return *gradients, *remembered
 
 
 def embedder(net, images):
@@ -57,7 +85,7 @@ def embedder(net, images):
 
 
 def in_pieces(loss, size, dropout):
-    net, criterion, (images, labels) = a_net(dropout), a_module(loss), a_batch()
+    net, criterion, (images, labels) = a_net(dropout), loss(), a_batch()
 
     def price(embeddings):
         cost = criterion(embeddings, labels)
@@ -70,7 +98,7 @@ def in_pieces(loss, size, dropout):
 
 def whole(loss, size, dropout):
     """The same pieces, all of them remembered."""
-    net, criterion, (images, labels) = a_net(dropout), a_module(loss), a_batch()
+    net, criterion, (images, labels) = a_net(dropout), loss(), a_batch()
     embed = embedder(net, images)
     embeddings = [embed(piece, rows) for piece, rows in enumerate(pieces_of(size))]
     cost = criterion(torch.cat(embeddings), labels)
@@ -80,7 +108,7 @@ def whole(loss, size, dropout):
 
 def accumulated(loss, size, dropout):
     """What other trainers do: the loss of each piece for itself."""
-    net, criterion, (images, labels) = a_net(dropout), a_module(loss), a_batch()
+    net, criterion, (images, labels) = a_net(dropout), loss(), a_batch()
     embed, total = embedder(net, images), torch.zeros(())
     for piece, rows in enumerate(pieces_of(size)):
         cost = criterion(embed(piece, rows), labels[rows]) * len(labels[rows]) / N
@@ -89,21 +117,68 @@ def accumulated(loss, size, dropout):
     return total, *learned(net, criterion)
 
 
+def of_a_kind(name):
+    """A loss of the list, with the same parameters each time."""
+    torch.manual_seed(0)
+    loss = LOSSES[name]()
+    return loss.double() if isinstance(loss, nn.Module) else loss
+
+
 @every_loss
 @pytest.mark.parametrize("size", SIZES)
 def test_pieces_equal_the_whole_batch_with_dropout_on(loss, size):
-    assert_same(in_pieces(loss, size, 0.4), whole(loss, size, 0.4), within=1e-12)
+    made = partial(a_module, loss)
+    assert_same(in_pieces(made, size, 0.4), whole(made, size, 0.4), within=1e-12)
 
 
 @every_loss
 def test_pieces_equal_the_batch_in_one_piece(loss):
-    assert_same(in_pieces(loss, 4, 0.0), whole(loss, N, 0.0), within=1e-12)
+    made = partial(a_module, loss)
+    assert_same(in_pieces(made, 4, 0.0), whole(made, N, 0.0), within=1e-12)
 
 
 @every_loss
 def test_adding_up_the_losses_of_pieces_would_be_found(loss):
+    made = partial(a_module, loss)
     with pytest.raises(AssertionError):
-        assert_same(accumulated(loss, 4, 0.0), whole(loss, 4, 0.0), within=1e-12)
+        assert_same(accumulated(made, 4, 0.0), whole(made, 4, 0.0), within=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("size", SIZES)
+def test_pieces_equal_the_whole_batch_for_what_is_beside_pairs_too(name, size):
+    made = partial(of_a_kind, name)
+    assert_same(in_pieces(made, size, 0.4), whole(made, size, 0.4), within=1e-12)
+    assert_same(in_pieces(made, size, 0.0), whole(made, N, 0.0), within=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_adding_up_would_be_found_where_pictures_have_to_do_with_each_other(name):
+    made = partial(of_a_kind, name)
+    if name in OF_EACH_PICTURE:
+        assert_same(accumulated(made, 8, 0.0), whole(made, 8, 0.0), within=1e-12)
+    else:
+        with pytest.raises(AssertionError):
+            assert_same(accumulated(made, 8, 0.0), whole(made, 8, 0.0), within=1e-12)
+
+
+def test_no_loss_is_left_out():
+    def kinds(loss):
+        parts = loss.modules() if isinstance(loss, nn.Module) else [loss]
+        return {type(part).__name__ for part in parts}
+
+    tried = set().union(*(kinds(a_module(loss)) for loss in PAIR_LOSSES))
+    tried |= set().union(*(kinds(of_a_kind(name)) for name in LOSSES))
+    exported = {
+        name
+        for name in losses.__all__
+        if inspect.isclass(each := getattr(losses, name))
+        and issubclass(each, nn.Module)
+        and not inspect.isabstract(each)
+        and name != "Summand"  # what all of them are
+    }
+    assert len(exported) > 40
+    assert exported <= tried
 
 
 CHOICES = {
@@ -182,9 +257,55 @@ def test_no_more_than_a_piece_goes_through_the_net_at_once(tiny):
     seen = []
     net = a_net()
     net.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
-    passes = Passes(net, ContrastiveLoss(), torch.device("cpu"), seed=0, micro_batch=4)
+    passes = Passes(net, ContrastiveLoss(), torch.device("cpu"), seed=0, micro_batch=5)
     passes.backward(Batch(*a_batch()), Place("forward", 0), scale=lambda loss: loss)
-    assert seen == [4, 4, 3] * 2
+    assert seen == [5, 5, 2] * 2
+
+
+def test_dropout_draws_for_a_piece_the_same_both_times_and_for_each_its_own():
+    dropped, net = [], a_net(0.4)
+    net[2].register_forward_hook(lambda layer, given, out: dropped.append(out.detach() == 0))
+    passes = Passes(net, ContrastiveLoss(), torch.device("cpu"), seed=7, micro_batch=4)
+    for step in range(2):
+        passes.backward(Batch(*a_batch()), Place("forward", step), scale=lambda loss: loss)
+    for step in (dropped[:6], dropped[6:]):
+        assert all(map(torch.equal, step[:3], step[3:]))
+    assert dropped[0].double().mean() == pytest.approx(0.4, abs=0.1)
+    different = [*dropped[:3], *dropped[6:9]]
+    assert len({tuple(mask.flatten().tolist()) for mask in different}) == 6
+
+
+def remembered_by_hand(ranks, size, steps):
+    """Training whose every piece, on every rank, is remembered until the gradient comes back."""
+    criterion, (images, labels) = ContrastiveLoss(), a_batch()
+    net = channels_last(a_net(0.4))  # dropout draws in the order of memory
+    optimizer = SGD(net.parameters(), lr=0.5)
+    for step in range(steps):
+        embeddings = []
+        for rank in range(ranks):
+            share = images[N * rank // ranks : N * (rank + 1) // ranks]
+            for piece, some in enumerate(share.split(size)):
+                domain, *where = Place("forward", step).piece(rank=rank, piece=piece)
+                seed_torch(torch.device("cpu"), domain, 5, *where)
+                embeddings.append(net(some))
+        optimizer.zero_grad()
+        criterion(torch.cat(embeddings), labels).backward()
+        optimizer.step()
+    return net.eval().state_dict()
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_dropout_in_pieces_teaches_what_the_remembered_pieces_teach(tmp_path, doubles, ranks):
+    def work(rank):
+        net = a_net(0.4)
+        optimizer = SGD(net.parameters(), lr=0.5)
+        options = {"micro_batch": 3, "seed": 5, "device": "cpu", "callbacks": ()}
+        trainer = Trainer(net, ContrastiveLoss(), optimizer, **options)
+        return trainer.fit([a_batch()], epochs=3).net.state_dict()
+
+    expected = remembered_by_hand(ranks, 3, steps=3)
+    for found in [work(0)] if ranks == 1 else on_ranks(ranks, tmp_path, work):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def norms(norm):
