@@ -2,20 +2,23 @@
 
 The net has no batch norms, so that both give the same: the gradients are compared first. Each way
 is a process of its own, in turn; memory is the highest that the process ever had, less what it had
-before the first step. How much a net with batch norms differs is measured, too.
+before the first step. How much a net with batch norms differs is measured, too. A way is set
+against the whole batch of the same turn; what is told is the middle of these ratios.
 
-python benchmarks/micro_batch.py            # quiet machine, please: about five minutes
+python benchmarks/micro_batch.py            # quiet machine, please: about three minutes
+python benchmarks/micro_batch.py --quick    # a small batch, to see that it works
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 
 import torch
 from processes import answer, child, extra_memory
-from results import write
+from results import table, write
 from torch import Tensor, nn
 
 import siamlearn as sl
@@ -76,16 +79,16 @@ def one_way(micro_batch: int | None, size: int) -> dict[str, float]:
     return {"seconds": time.perf_counter() - start, "megabytes": needed / 1e6}
 
 
-def exactness() -> list[dict[str, object]]:
+def exactness(size: int) -> list[dict[str, object]]:
     """How far gradients in pieces are from that of the whole batch."""
-    pictures, rows = batch(512), []
+    pictures, rows = batch(size), []
     torch.set_default_dtype(torch.float64)
     for norms in (False, True):
         loss = sl.SupConLoss(temperature=0.1)
         whole = gradient(net(norms), pictures, None, loss)
-        for size in (256, 128, 32, 8):
-            apart = distance(gradient(net(norms), pictures, size, loss), whole)
-            rows.append({"batch norms": norms, "pieces of": size, "of the gradient": apart})
+        for piece in (size // 2, size // 4, size // 16, size // 64):
+            apart = distance(gradient(net(norms), pictures, piece, loss), whole)
+            rows.append({"batch norms": norms, "pieces of": piece, "of the gradient": apart})
     torch.set_default_dtype(torch.float32)
     return rows
 
@@ -94,32 +97,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--way", choices=WAYS, help="only this one, in this process")
     parser.add_argument("--size", type=int, default=BATCH, help="pictures in the batch")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2, help="runs of each way, in turn")
+    parser.add_argument("--quick", action="store_true", help="256 pictures; nothing is written")
     args = parser.parse_args()
     if args.way:
         answer(one_way(WAYS[args.way], args.size))
         return
-    exact = exactness()
+    exact = exactness(64 if args.quick else 256)
     assert all(row["of the gradient"] < 1e-12 for row in exact if not row["batch norms"])
+    if args.quick:
+        sys.stdout.write(table(measured(256, 1)) + "\n\n" + table(exact) + "\n")
+        return
+    rows = measured(args.size, args.repeats)
+    write("micro_batch", rows, settings={"batch": args.size, "shape": SHAPE}, exactness=exact)
+
+
+def measured(size: int, repeats: int) -> list[dict[str, object]]:
+    """Time and memory of each way."""
     runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-    for _ in range(args.repeats):
+    for _ in range(repeats):
         for way in WAYS:
-            runs[way].append(child("--way", way, "--size", str(args.size)))
-    middle = {
-        way: {key: statistics.median(run[key] for run in each) for key in each[0]}
-        for way, each in runs.items()
-    }
-    rows = [
+            runs[way].append(child("--way", way, "--size", str(size)))
+
+    def middle(key: str, way: str, *, of: str | None = None) -> float:
+        others = [1.0] * repeats if of is None else [run[key] for run in runs[of]]
+        own = (run[key] for run in runs[way])
+        return statistics.median(a / b for a, b in zip(own, others, strict=True))
+
+    return [
         {
             "way": way,
-            "seconds": round(found["seconds"], 2),
-            "of the time": round(found["seconds"] / middle["whole"]["seconds"], 2),
-            "megabytes": round(found["megabytes"]),
-            "times less memory": round(middle["whole"]["megabytes"] / found["megabytes"], 1),
+            "seconds": round(middle("seconds", way), 2),
+            "of the time": round(middle("seconds", way, of="whole"), 2),
+            "megabytes": round(middle("megabytes", way)),
+            "times less memory": round(middle("megabytes", "whole", of=way), 1),
         }
-        for way, found in middle.items()
+        for way in WAYS
     ]
-    write("micro_batch", rows, settings={"batch": args.size, "shape": SHAPE}, exactness=exact)
 
 
 if __name__ == "__main__":
