@@ -25,13 +25,17 @@ docs: $(VENV)/.docs  ## build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b doctest docs docs/_build/doctest
 
-benchmarks: $(VENV)/.test  ## measure everything again: about an hour on two cores
+benchmarks: $(VENV)/.test  ## measure everything again: about an hour and a half on two cores
 	$(BIN)/python benchmarks/losses.py
 	$(BIN)/python benchmarks/loop.py
 	$(BIN)/python benchmarks/micro_batch.py
 	$(BIN)/python benchmarks/att_faces.py
 	$(BIN)/python benchmarks/coverage.py
 	$(BIN)/python benchmarks/operating.py
+	$(BIN)/python benchmarks/retrieval.py
+	$(BIN)/python benchmarks/verification.py
+	$(BIN)/python benchmarks/calibration.py
+	$(BIN)/python benchmarks/scale.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
