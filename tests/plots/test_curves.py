@@ -234,3 +234,5 @@ def test_reliability_is_what_was_measured():
     (dots,) = ax.collections
     assert (np.diff(dots.get_sizes()[found.share.argsort()]) >= 0).all()
     assert ax.get_title() == "Reliability"
+    ax = reliability(replace(found, error_ends=(0.0, 0.25)))
+    curve(ax, f"expected calibration error {float(found.error):.3f} [0.000, 0.250]")

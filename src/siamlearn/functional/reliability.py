@@ -60,6 +60,8 @@ class Reliability:
         observed: share of genuine pairs in it.
         share: of all pairs that fall into it, weighted as asked; they sum to 1.
         count: how many pairs fall into it.
+        error_ends: between what the error may well lie, had other people been asked; None where
+            nobody was drawn.
 
     Example:
         >>> same = torch.tensor([False, True, True])
@@ -72,6 +74,7 @@ class Reliability:
     observed: Float[Tensor, " k"]
     share: Float[Tensor, " k"]
     count: Int[Tensor, " k"]
+    error_ends: tuple[float, float] | None = None
 
     @property
     def error(self) -> Float[Tensor, ""]:

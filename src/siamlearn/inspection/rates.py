@@ -1,15 +1,16 @@
 """How surely the curves of a report are known: error rates with bands over people.
 
-Axes: b resamples of people, t thresholds, f false match rates.
+Axes: b resamples of people, t thresholds, f false match rates, k bins.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import log10
+from dataclasses import dataclass, replace
+from math import inf, log10
 from typing import TYPE_CHECKING, final
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -136,6 +137,8 @@ def reliability(report: Report, *, prior: float = 0.5, bins: int = 15) -> Reliab
     """How often pairs are of one person, beside how often the operating point says they are.
 
     It is read off the counts of the report, so that billions of pairs are no more than a thousand.
+    The interval of the error draws people anew, as those of the report do. Each bin of few people
+    is off by chance, and the error too high for it: the interval lies around it less this bias.
 
     Args:
         report: with an operating point that has a calibration; the first is taken.
@@ -162,8 +165,8 @@ def reliability(report: Report, *, prior: float = 0.5, bins: int = 15) -> Reliab
             f"genuine and impostor pairs"
         )
         raise ValueError(msg)
-    seen = report.accepted
-    said = calibrated[0].probability(seen.threshold[1:].double(), prior).flip(0)
+    calibration, seen = calibrated[0], report.accepted
+    said = calibration.probability(seen.threshold[1:].double(), prior).flip(0)
     # From the farthest to the nearest, so that probabilities ascend.
     genuine, impostor = (kind.diff().flip(0).double() for kind in (seen.genuine, seen.impostor))
     right = prior * genuine / genuine.sum()
@@ -176,4 +179,31 @@ def reliability(report: Report, *, prior: float = 0.5, bins: int = 15) -> Reliab
         (place.bincount(values, minlength=bins) / share)[filled]
         for values in (weight * said, right)
     )
-    return Reliability(predicted, observed, share[filled], count[filled])
+    found = Reliability(predicted, observed, share[filled], count[filled])
+    if not report.resamples:
+        return found
+    cells = report.cells
+    counted = cells.threshold[1:].double()
+    # The bin of each threshold of the cells: of the first distance that is no nearer.
+    first = torch.searchsorted(seen.threshold[1:].double(), counted).clamp(max=len(place) - 1)
+    drawn = _errors(
+        cells.resampled(draws(cells.units, report.resamples)),
+        calibration.probability(counted, prior),
+        F.one_hot(place.flip(0)[first], bins).double(),
+        prior,
+    )
+    units, level = effective(cells.genuine[:, -1]), report.auc.level
+    low, high = interval(found.error, drawn, units=units, bounds=(0, inf), level=level)
+    return replace(found, error_ends=(float(low), float(high)))
+
+
+def _errors(
+    seen: Accepted, said: Float[Tensor, " t"], bins: Float[Tensor, "t k"], prior: float
+) -> Float[Tensor, "*b"]:
+    """The expected calibration error of each resample, in bins that stay as they are."""
+    genuine, impostor = (
+        kind.diff().double() / kind[..., -1:] for kind in (seen.genuine, seen.impostor)
+    )
+    right = prior * genuine
+    weight = right + (1 - prior) * impostor
+    return ((weight * said - right) @ bins).abs().sum(dim=-1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from siamlearn.estimates import shown
+from siamlearn.estimates import Estimate, shown
 from siamlearn.evaluation import Report
 from siamlearn.functional.reliability import Reliability
 from siamlearn.plots.canvas import (
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-    from siamlearn.estimates import Estimate
     from siamlearn.functional.accepted import Accepted
     from siamlearn.inspection.rates import Bands
 
@@ -205,7 +204,8 @@ def reliability(found: Reliability, *, ax: Axes | None = None) -> Axes:
     require(found, Reliability, "inspection.reliability(report)")
     ax = canvas(ax, size=(4.4, 4.2))
     ax.plot([0, 1], [0, 1], color=FAINT, lw=1, zorder=0)
-    label = f"expected calibration error {float(found.error):.3f}"
+    error = Estimate(float(found.error), *(found.error_ends or ()))
+    label = f"expected calibration error {shown(error, digits='.3f')}"
     ax.plot(found.predicted, found.observed, color=GENUINE, lw=1.2, label=label)
     sizes = 12 + 250 * found.share
     ax.scatter(found.predicted, found.observed, s=sizes, color=GENUINE, alpha=0.6, linewidths=0)
