@@ -140,3 +140,12 @@ def test_columns_of_a_list_are_equally_long():
         PairList(
             "x", ("a", "b"), torch.tensor([0, 1]), *torch.tensor([[1], [0]]), torch.tensor([0])
         )
+
+
+def test_a_name_that_two_pictures_have_is_refused(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("left,right,same\nx.png,y.png,0\n")
+    twice = pictures(["x.png", "y.png", "x.png"], ["a", "b", "c"])
+
+    with pytest.raises(ValueError, match=r"x.png of line 2 of .* may be x.png or x.png"):
+        read_pairs(path, twice)

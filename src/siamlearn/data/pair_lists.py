@@ -6,6 +6,7 @@ Axes: n pictures, p pairs.
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -215,7 +216,8 @@ def _finder(names: Sequence[str], path: Path) -> Callable[[str, str], int]:
             for called in {tail, str(PurePosixPath(tail).with_suffix(""))}:
                 places.setdefault(called, []).append(place)
 
-    exactly = {name: place for place, name in enumerate(names)}
+    times = Counter(names)
+    exactly = {name: place for place, name in enumerate(names) if times[name] == 1}
 
     def find(called: str, where: str) -> int:
         if called in exactly:
