@@ -8,6 +8,7 @@ from siamlearn.baselines import pixels
 from siamlearn.data.drawn import DrawnFaces
 from siamlearn.data.image_set import ImageSet
 from siamlearn.evaluation import differences, evaluate
+from siamlearn.report.page import provenance
 
 FACES = DrawnFaces(4, 3, size=(28, 23))
 
@@ -61,3 +62,10 @@ def test_baselines_are_of_the_same_pictures():
     found = evaluate(pixels(FACES), resamples=20)
 
     assert {each.protocol for each in found.baselines} == {found.protocol}
+
+
+def test_the_page_has_the_hash_of_the_pixels():
+    found = report(FACES)
+
+    assert provenance(found)["hash of the pixels"] == found.protocol.pictures
+    assert "hash of the pixels" not in provenance(report(FACES, images=None))

@@ -15,7 +15,7 @@ from siamlearn.data.drawn import DrawnFaces
 from siamlearn.data.image_set import ImageSet
 from siamlearn.data.pair_lists import PairList, read_pairs
 from siamlearn.embeddings import Embeddings, embed
-from siamlearn.evaluation import evaluate, evaluate_folds, fold_differences
+from siamlearn.evaluation import differences, evaluate, evaluate_folds, fold_differences
 from siamlearn.functional.distances import cosine
 from siamlearn.functional.resampling import draws
 from siamlearn.known import known
@@ -244,6 +244,8 @@ def test_results_of_two_lists_are_not_compared(listed):
         fold_differences(one, other)
     with pytest.raises(TypeError, match=r"two FoldReports are compared, .* got Report"):
         fold_differences(one, evaluate(pixels(images), baselines=False, audit=False, resamples=0))
+    with pytest.raises(TypeError, match="got FoldReport; fold_differences is for those"):
+        differences(one, other)
 
 
 def test_a_net_that_was_trained_on_these_people_is_told_so_first(listed):
@@ -387,7 +389,10 @@ def test_without_resamples_there_are_numbers_but_no_intervals():
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"resamples": 1}, "resamples must be 0 for no intervals, or two or more; 1000 will do; got 1"),
+        (
+            {"resamples": 1},
+            "resamples must be 0 for no intervals, or two or more; 1000 will do; got 1",
+        ),
         ({"resamples": -1}, "resamples must be 0"),
         ({"seed": -1}, "seed must be a whole number, 0 or more, got -1"),
         ({"level": 2.0}, "a level is a share between 0 and 1, got 2"),

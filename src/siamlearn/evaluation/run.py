@@ -200,8 +200,10 @@ def differences(one: Report, other: Report, *, seed: int = 0) -> tuple[Differenc
 def require_of_one_protocol(one: Report, other: Report) -> None:
     for each in (one, other):
         if not isinstance(each, Report):
+            own = "; fold_differences is for those" if isinstance(each, FoldReport) else ""
             msg = (
-                f"two Reports are compared, as evaluate(…) returns them, got {type(each).__name__}"
+                f"two Reports are compared, as evaluate(…) returns them, got "
+                f"{type(each).__name__}{own}"
             )
             raise TypeError(msg)
     require_one_protocol(one, other)

@@ -116,6 +116,7 @@ def provenance(report: Report) -> dict[str, str]:
     return {
         "protocol": report.protocol.name,
         "protocol hash": report.protocol.digest,
+        **({"hash of the pixels": shown} if (shown := report.protocol.pictures) else {}),
         "compared": f"{report.pictures:,} pictures of {report.people:,} people{gallery}",
         "pairs": f"{report.genuine:,} genuine, {report.impostor:,} impostor",
         "distance": getattr(against.distance, "__name__", type(against.distance).__name__),
