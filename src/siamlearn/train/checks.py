@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,8 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from siamlearn import ranks
-from siamlearn.functional.pairings import all_pairs
+from siamlearn.functional.pairings import all_pairs, references_first
+from siamlearn.nn.losses import LiftedStructureLoss
 from siamlearn.nn.synchronised import batch_norms
 from siamlearn.train.callbacks import Callback
 from siamlearn.train.keeping import Checkpoint
@@ -209,4 +210,11 @@ def _state(*parts: object) -> Iterator[Tensor]:
 def _by_places(criterion: object) -> bool:
     """Whether a loss goes by where in a batch a picture stands."""
     parts: Iterable[object] = criterion.modules() if isinstance(criterion, nn.Module) else ()
-    return any(getattr(part, "pairing", all_pairs) is not all_pairs for part in parts)
+    return any(_is_bound(getattr(part, "pairing", all_pairs)) for part in parts)
+
+
+def _is_bound(pairing: Any) -> bool:
+    while hasattr(pairing, "pairing"):  # one of a loss that takes another one twice
+        pairing = pairing.pairing
+    free = (all_pairs, references_first, LiftedStructureLoss.all_pairs)
+    return getattr(pairing, "__func__", pairing) not in free
