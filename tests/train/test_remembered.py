@@ -18,6 +18,7 @@ from siamlearn.nn.losses import (
 from siamlearn.nn.references import Memory, Proxies
 from siamlearn.train.learning import remembered
 from siamlearn.train.trainer import Trainer
+from train.on_ranks import on_ranks
 
 
 class OfOnesOwn(nn.Module):
@@ -95,30 +96,43 @@ def state(loss):
     return {**{f"{name} number": value for name, value in numbers.items()}, **kept}
 
 
+def trained(kind, *, before, bad, **options):
+    """What loss and net have in them after some steps, one of which may be bad."""
+    net, loss, each = a_net(), LOSSES[kind](), options.get("accumulate", 1)
+    trainer = Trainer(net, loss, SGD(net.parameters(), lr=0.1), callbacks=(), **options)
+    places = iter(range(1000))
+    for _ in range(before):
+        trainer.fit([a_batch(next(places)) for _ in range(each)], epochs=trainer.epoch + 1)
+    if bad:
+        was = state(loss)
+        # The bad batch is the last of its step, when the loss has seen the others.
+        step = [a_batch(500 + part, bad=part == each - 1) for part in range(each)]
+        with pytest.raises(FloatingPointError):
+            trainer.fit(step, epochs=trainer.epoch + 1)
+        torch.testing.assert_close(state(loss), was, rtol=0, atol=0)
+    for _ in range(3):
+        trainer.fit([a_batch(next(places)) for _ in range(each)], epochs=trainer.epoch + 1)
+    return {**state(loss), **net.state_dict()}
+
+
 @pytest.mark.parametrize("options", [{}, {"accumulate": 3}, {"micro_batch": 3}], ids=str)
 @pytest.mark.parametrize("before", [0, 1, 5])
 @pytest.mark.parametrize("kind", LOSSES)
 def test_a_bad_step_leaves_no_trace_in_the_loss(kind, before, options):
-    each = options.get("accumulate", 1)
+    one, other = (trained(kind, before=before, bad=bad, **options) for bad in (True, False))
 
-    def trained(*, bad):
-        net, loss = a_net(), LOSSES[kind]()
-        trainer = Trainer(net, loss, SGD(net.parameters(), lr=0.1), callbacks=(), **options)
-        places = iter(range(1000))
-        for _ in range(before):
-            trainer.fit([a_batch(next(places)) for _ in range(each)], epochs=trainer.epoch + 1)
-        if bad:
-            was = state(loss)
-            # The bad batch is the last of its step, when the loss has seen the others.
-            step = [a_batch(500 + part, bad=part == each - 1) for part in range(each)]
-            with pytest.raises(FloatingPointError):
-                trainer.fit(step, epochs=trainer.epoch + 1)
-            torch.testing.assert_close(state(loss), was, rtol=0, atol=0)
-        for _ in range(3):
-            trainer.fit([a_batch(next(places)) for _ in range(each)], epochs=trainer.epoch + 1)
-        return {**state(loss), **net.state_dict()}
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
 
-    torch.testing.assert_close(trained(bad=True), trained(bad=False), rtol=0, atol=0)
+
+@pytest.mark.parametrize("kind", ["memory", "two memories", "some proxies", "of one's own"])
+def test_nor_does_it_on_several_ranks(tmp_path, kind):
+    def work(rank):
+        return [trained(kind, before=3, bad=bad, accumulate=2) for bad in (True, False)]
+
+    for said in on_ranks(2, tmp_path, work):
+        assert not isinstance(said, str), said
+        one, other = said
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 class Written(TorchDispatchMode):
