@@ -14,6 +14,7 @@ from known.trials import (
     with_gradient,
 )
 from siamlearn.functional.blocks import accumulate
+from siamlearn.functional.distances import cosine
 from siamlearn.functional.pairs import between
 
 every_height = pytest.mark.parametrize("rows", [None, 2, 16])
@@ -150,9 +151,25 @@ def test_autocast_changes_nothing(loss, distance, rows):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = module(embeddings, labels)
 
+        backward_too = with_gradient(module(embeddings, labels), embeddings)
+
+    expected = with_gradient(module(embeddings, labels), embeddings)
+    torch.testing.assert_close(with_gradient(inside, embeddings), expected)
+    torch.testing.assert_close(backward_too, expected)
+
+
+@every_loss
+@pytest.mark.parametrize("rows", [None, 12])
+@pytest.mark.parametrize("scale", [2.0**-83, 2.0**83], ids=["1e-25", "1e25"])
+def test_by_cosine_embeddings_may_have_any_length(loss, rows, scale):
+    embeddings, labels = a_batch(dtype=torch.float32)
+    module = a_module(loss, torch.float32, distance=cosine, rows=rows)
+    cost, gradient = with_gradient(module(embeddings * scale, labels), embeddings)
+
     torch.testing.assert_close(
-        with_gradient(inside, embeddings), with_gradient(module(embeddings, labels), embeddings)
+        (cost, gradient), with_gradient(module(embeddings, labels), embeddings)
     )
+    assert gradient.norm() > 0
 
 
 @every_loss

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from siamlearn.functional.pairs import Distance, Pairs, Terms, alike, between
 from siamlearn.functional.products import Products, Sum, ends_of, products
-from siamlearn.functional.vectors import full_precision
+from siamlearn.functional.vectors import full_precision, polar
 
 __all__ = ["accumulate", "once"]
 
@@ -63,7 +63,8 @@ def accumulate(
         beside = queries, query_labels, references, reference_labels
         return terms(between(*beside, distance=distance, own=own))
     with torch.autocast(queries.device.type, enabled=False):
-        made = products(distance, queries.detach(), references.detach())
+        vectors = queries.detach()
+        made = products(distance, vectors, vectors if itself else references.detach())
         half = symmetric and itself and made.symmetric
         blocks = _Blocks(terms, made, (queries, references), labels, own, half=half)
         height = rows or _rows_that_fit(len(references), references.shape[1], queries.device)
@@ -112,7 +113,7 @@ class _Blocks:
         self.loss, self.products, self.sides = loss, products, sides
         self.labels, self.own, self.half = labels, own, half
         self.partners = _partners(*labels)
-        self.length = torch.linalg.vector_norm(sides[0], dim=-1)
+        self.length = polar(sides[0])[1]
         self.learns = torch.is_grad_enabled()
         self.has_slope = False  # until the first block has shown one
         self.so_far: Terms | None = None
@@ -244,12 +245,13 @@ class _Known(torch.autograd.Function):
                 "at once by rows=len(embeddings)"
             )
             raise RuntimeError(msg)
-        slopes = (
-            s[0] * gradient.flatten()[0].to(s)
-            if len(s) == 1
-            else torch.tensordot(gradient.flatten().to(s), s, dims=1)
-            for s in ctx.saved_tensors
-        )
+        with torch.autocast(gradient.device.type, enabled=False):
+            slopes = [
+                s[0] * gradient.flatten()[0].to(s)
+                if len(s) == 1
+                else torch.tensordot(gradient.flatten().to(s), s, dims=1)
+                for s in ctx.saved_tensors
+            ]
         return None, None, *slopes
 
 

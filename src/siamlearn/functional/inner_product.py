@@ -3,11 +3,10 @@
 Axes: b separate blocks, q queries, r references, d embedding dimensions.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from siamlearn.functional.vectors import full_precision
+from siamlearn.functional.vectors import full_precision, product
 
 __all__ = ["negative_inner_product"]
 
@@ -21,9 +20,9 @@ def negative_inner_product(
     is computed in float32 and stays in it.
 
     Example:
+        >>> import torch
         >>> negative_inner_product(torch.tensor([[2.0, 0.0]]), torch.tensor([[3.0, 1.0]]))
         tensor([[-6.]])
     """
     queries, references = full_precision(queries), full_precision(references)
-    with torch.autocast(queries.device.type, enabled=False):
-        return -(queries @ references.mT)
+    return -product(queries, references)

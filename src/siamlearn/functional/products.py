@@ -20,9 +20,9 @@ from siamlearn.functional.pairs import Distance
 from siamlearn.functional.vectors import (
     centred,
     measured_by_squares,
+    polar,
     squarable,
     square_distance,
-    unit,
 )
 
 __all__ = ["Products", "Sum", "ends_of", "products"]
@@ -121,8 +121,10 @@ class _Cosine(Products):
     """1 - uv, of unit vectors u and v."""
 
     def __init__(self, queries: Tensor, references: Tensor) -> None:
-        super().__init__(unit(queries), unit(references))
-        self.lengths = _lengths(queries), _lengths(references)
+        here = polar(queries)
+        there = here if queries is references else polar(references)
+        super().__init__(here[0], there[0])
+        self.lengths = here[1], there[1]
 
     def distance(self, rows: slice, columns: slice) -> Tensor:
         product = self.queries[rows] @ self.references[columns].mT
@@ -245,16 +247,11 @@ class _Plain(Products):
         return sums[0].pull, sums[1].pull
 
 
-def _lengths(vectors: Tensor) -> Tensor:
-    length: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return length.where(length > 0, 1)
-
-
 def _across(pull: Tensor, unit_: Tensor, length: Tensor) -> Tensor:
     """From the gradient by a unit vector to that by the vector: only its direction counts."""
     # In place, and by a product without temporaries: proxies may be as large as all else.
     along = torch.bmm(pull[:, None], unit_[:, :, None]).squeeze(-1)
-    return pull.addcmul_(along, unit_, value=-1).div_(length)
+    return pull.addcmul_(along, unit_, value=-1).div_(length.where(length > 0, 1)[:, None])
 
 
 def _pull_few(

@@ -3,6 +3,8 @@
 Axes: b separate blocks, q queries, r references, d embedding dimensions.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -12,6 +14,8 @@ __all__ = [
     "centred",
     "full_precision",
     "measured_by_squares",
+    "polar",
+    "product",
     "squarable",
     "square_distance",
     "unit",
@@ -28,6 +32,23 @@ def full_precision(embeddings: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d
     return embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
 
 
+def polar(
+    embeddings: Float[Tensor, "*b n d"],
+) -> tuple[Float[Tensor, "*b n d"], Float[Tensor, "*b n"]]:
+    """The direction of each, of length 1, and its length, also where its square is no float.
+
+    What is within 1e-32 of 0 in float32, or within 1e-301 in float64, counts as the zero vector,
+    which stays where it is.
+
+    Example:
+        >>> polar(torch.tensor([[3e25, 4e25], [0.0, 0.0]]))
+        (tensor([[0.6000, 0.8000],
+                [0.0000, 0.0000]]), tensor([5.0000e+25, 0.0000e+00]))
+    """
+    found: tuple[Tensor, Tensor] = _Polar.apply(embeddings)
+    return found
+
+
 def unit(embeddings: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
     """Each divided by its length; the zero vector stays where it is.
 
@@ -36,9 +57,21 @@ def unit(embeddings: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
         tensor([[0.6000, 0.8000],
                 [0.0000, 0.0000]])
     """
-    length: Tensor = torch.linalg.vector_norm(embeddings, dim=-1, keepdim=True)
-    # Dividing the zero vector by a very small number instead would give it a huge gradient.
-    return embeddings / length.where(length > 0, 1)
+    return polar(embeddings)[0]
+
+
+def product(
+    queries: Float[Tensor, "*b q d"], references: Float[Tensor, "*b r d"]
+) -> Float[Tensor, "*b q r"]:
+    """Every query times every reference, with all digits where autocast is on: going back, too.
+
+    Example:
+        >>> product(torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 2.0]]))
+        tensor([[11.]])
+    """
+    # A view, as torch.compile does not take a batch beside itself: the same tensor twice.
+    made: Tensor = _Product.apply(queries, references.view_as(references))
+    return made
 
 
 def centred(
@@ -105,3 +138,58 @@ def square_distance(
     grain = rounding.clamp(min=1e-300).log2().ceil().exp2()
     square: Tensor = F.threshold((left / grain) @ right.mT, 1, 0, inplace=True)
     return square.mul_(grain).float()
+
+
+class _Polar(torch.autograd.Function):
+    """Measured in a power of two near the largest number of each, which changes no other digit."""
+
+    @staticmethod
+    def forward(vectors: Tensor) -> tuple[Tensor, Tensor]:
+        if not vectors.shape[-1]:
+            return vectors.clone(), vectors.new_zeros(vectors.shape[:-1])
+        largest = vectors.abs().amax(dim=-1, keepdim=True)  # vector_norm takes 20 times as long
+        grain = largest / (2 * torch.frexp(largest).mantissa)
+        # Nearer to 0, a gradient would be no float: it grows as the length shrinks.
+        least = torch.finfo(vectors.dtype).tiny * 2**20
+        grain = grain.where((largest > least) & (largest < torch.inf), 1)
+        length = torch.linalg.vector_norm(vectors / grain, dim=-1, keepdim=True) * grain
+        # Dividing the zero vector by a very small number instead would give it a huge gradient.
+        return vectors / length.where(length > 0, 1), length.squeeze(-1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*output)
+
+    @staticmethod
+    def backward(ctx: Any, turn: Tensor | None, growth: Tensor | None) -> Tensor | None:
+        direction, length = ctx.saved_tensors
+        along = None if growth is None else growth[..., None] * direction
+        if turn is None:
+            return along
+        aside: Tensor = turn - (turn * direction).sum(dim=-1, keepdim=True) * direction
+        aside = aside / length.where(length > 0, 1)[..., None]
+        return aside if along is None else aside + along
+
+
+class _Product(torch.autograd.Function):
+    """Plain torch would go back in half precision, where autocast is on by then."""
+
+    @staticmethod
+    def forward(queries: Tensor, references: Tensor) -> Tensor:
+        with torch.autocast(queries.device.type, enabled=False):
+            return queries @ references.mT
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        queries, references = ctx.saved_tensors
+        mine, theirs = ctx.needs_input_grad
+        with torch.autocast(queries.device.type, enabled=False):
+            return (
+                gradient @ references if mine else None,
+                gradient.mT @ queries if theirs else None,
+            )

@@ -20,7 +20,7 @@ from siamlearn.functional.blocks import accumulate
 from siamlearn.functional.losses.exponentials import softplus_of_sum
 from siamlearn.functional.pairings import Gather, References, itself
 from siamlearn.functional.pairs import Distance, Pairs, Terms
-from siamlearn.functional.vectors import full_precision, unit
+from siamlearn.functional.vectors import full_precision, product, unit
 
 __all__ = ["angular", "outside_angle", "pairs_beside_all"]
 
@@ -76,7 +76,7 @@ def outside_angle(
         anchors, positives = (unit(half) for half in pairs.chunk(2, dim=-1))
         within = (anchors * positives).sum(dim=-1, keepdim=True)
         pictures = unit(references.chunk(2, dim=-1)[0])
-        across = (anchors + positives) @ pictures.mT
+        across = product(anchors + positives, pictures)
         return 2 * (1 + slope) * within - 4 * slope * across
 
 
