@@ -9,6 +9,10 @@ from siamlearn.functional.pairings import References, itself
 
 __all__ = ["check_callable", "checked", "checked_batch", "shown"]
 
+MAY_BE_LEFT_OUT = {"miner", "references"}
+# There is little that torch does with these.
+UNSIGNED = {torch.uint16, torch.uint32, torch.uint64}
+
 
 def check_callable(**choices: object) -> None:
     """Refuse what must be a function, or left out, and is neither.
@@ -20,11 +24,14 @@ def check_callable(**choices: object) -> None:
         >>> check_callable(miner=None, distance=torch.cdist)
     """
     for name, choice in choices.items():
-        if choice is None or (callable(choice) and not isinstance(choice, type)):
+        if (choice is None and name in MAY_BE_LEFT_OUT) or (
+            callable(choice) and not isinstance(choice, type)
+        ):
             continue
         hint = {
             "references": "such as Proxies(...) or Memory(...); embeddings go with the call",
             "miner": "from a block of pairs to a block of pairs, as in functional.mining",
+            "penalty": "from numbers to their costs, such as torch.relu",
             "distance": "from (q, d) and (r, d) to (q, r), such as euclidean or cosine",
         }.get(name, "such as all_pairs")
         msg = f"{name} must be a function, {hint}; got {choice!r}"
@@ -104,7 +111,7 @@ def checked(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             "identities a picture, use true and false of shape (pictures, identities)"
         )
         raise ValueError(msg)
-    return embeddings, labels
+    return embeddings, labels.long() if labels.dtype in UNSIGNED else labels
 
 
 def shown(value: object) -> object:
@@ -127,6 +134,9 @@ def _checked_same(
     beside = embeddings if others is None else others
     _check_embeddings(beside)
     _check_width(embeddings, beside)
+    if not isinstance(same, Tensor):
+        msg = f"same must be a tensor, got {type(same).__name__}; use torch.as_tensor(same)"
+        raise ValueError(msg)
     if same.dtype != torch.bool or same.shape != (len(embeddings), len(beside)):
         msg = (
             f"same must be true or false for each of {len(embeddings)} embeddings beside each of "

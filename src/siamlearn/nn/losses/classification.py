@@ -23,7 +23,7 @@ from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.functional.vectors import full_precision
 from siamlearn.nn.losses.pair_loss import PairLoss
 from siamlearn.nn.references import Proxies
-from siamlearn.nn.settings import above_zero, at_least_zero, below_pi
+from siamlearn.nn.settings import above_zero, at_least_one, at_least_zero, below_pi, number
 
 __all__ = [
     "ArcFaceLoss",
@@ -98,7 +98,7 @@ class ClassificationLoss(PairLoss, ABC):
         sparse: bool = False,
         rows: int | None = None,
     ) -> None:
-        if classes < 2:
+        if at_least_one("classes", classes, "each has a vector") < 2:
             msg = f"classes must be at least 2, got {classes}: one alone has no rivals"
             raise ValueError(msg)
         super().__init__(cosine, references=self.beside, rows=rows)
@@ -335,7 +335,7 @@ class SphereFaceLoss(ClassificationLoss):
         **choices: Unpack[ClassChoices],
     ) -> None:
         super().__init__(classes, dimensions, scale=1.0 if scale is None else scale, **choices)
-        if margin != int(margin) or margin < 2:
+        if number("margin", margin) % 1 != 0 or margin < 2:
             msg = f"margin must be a whole number of at least 2, got {margin}: it multiplies angles"
             raise ValueError(msg)
         self.margin, self.scaled = int(margin), scale is not None

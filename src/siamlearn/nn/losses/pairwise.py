@@ -18,7 +18,7 @@ from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.nn.losses.pair_loss import Choices, Miner, PairLoss
 from siamlearn.nn.losses.regularisers import row_of_each
 from siamlearn.nn.ranks import Ranks
-from siamlearn.nn.settings import above_zero, at_least_one, at_least_zero, finite
+from siamlearn.nn.settings import above_zero, at_least_one, at_least_zero, finite, yes_or_no
 
 __all__ = [
     "ContrastiveLoss",
@@ -65,8 +65,8 @@ class ContrastiveLoss(PairLoss):
         super().__init__(euclidean, **choices)
         self.margin = above_zero("margin", margin, "else nothing pushes negatives apart")
         self.positive_margin = at_least_zero("positive_margin", positive_margin)
-        self.squared = squared
-        self.apart = apart
+        self.squared = yes_or_no("squared", squared)
+        self.apart = yes_or_no("apart", apart)
 
     def terms(self, pairs: Pairs) -> Terms:
         """Sums and counts of the loss over one block of pairs."""
@@ -171,7 +171,7 @@ class MarginLoss(PairLoss):
         above_zero("boundary", boundary, "it is the distance that parts positives from negatives")
         if classes is not None:
             at_least_one("classes", classes, "leave it out for one boundary")
-        self.learned = learned or classes is not None
+        self.learned = yes_or_no("learned", learned) or classes is not None
         if regularisation and not self.learned:
             msg = "regularisation is of the boundary, which is not learned; pass learned=True"
             raise ValueError(msg)
@@ -180,7 +180,7 @@ class MarginLoss(PairLoss):
         self.boundary: Tensor | float = nn.Parameter(start) if self.learned else boundary
         self.classes = classes
         self.regularisation = at_least_zero("regularisation", regularisation)
-        self.balanced = balanced
+        self.balanced = yes_or_no("balanced", balanced)
 
     def terms(self, pairs: Pairs) -> Terms:
         """Sums and counts of the loss over one block of pairs."""

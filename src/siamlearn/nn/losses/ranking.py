@@ -12,6 +12,7 @@ from siamlearn.functional.distances import cosine
 from siamlearn.functional.losses import ranking
 from siamlearn.functional.pairings import Gather, Pairing, itself
 from siamlearn.functional.pairs import Pairs, Terms
+from siamlearn.nn.losses.checks import check_callable
 from siamlearn.nn.losses.pair_loss import Choices, PairLoss
 from siamlearn.nn.ranks import Ranks
 from siamlearn.nn.settings import above_zero, at_least_one
@@ -131,6 +132,7 @@ class PNPLoss(PairLoss):
         **choices: Unpack[Choices],
     ) -> None:
         super().__init__(cosine, **choices)
+        check_callable(penalty=penalty)
         self.penalty = penalty
         self.temperature = above_zero("temperature", temperature, "distances are divided by it")
         self.positives = _positives(positives)

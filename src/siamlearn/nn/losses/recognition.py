@@ -20,7 +20,7 @@ from siamlearn.functional.margins import (
 from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.functional.vectors import unit
 from siamlearn.nn.losses.classification import ClassChoices, ClassificationLoss
-from siamlearn.nn.settings import above_zero, at_least_zero, below_pi, share
+from siamlearn.nn.settings import above_zero, at_least_zero, below_pi, number, share
 
 __all__ = ["AdaFaceLoss", "CurricularFaceLoss", "MagFaceLoss", "SubCentreArcFaceLoss"]
 
@@ -260,13 +260,15 @@ class MagFaceLoss(ClassificationLoss):
         **choices: Unpack[ClassChoices],
     ) -> None:
         super().__init__(classes, dimensions, scale=scale, **choices)
+        for name, value in (("shortest", shortest), ("longest", longest)):
+            number(name, value)
+        self.lowest, self.highest = below_pi("lowest", lowest), below_pi("highest", highest)
         if not lowest <= highest or not 0 < shortest < longest < math.inf:
             msg = (
                 f"margins and lengths must rise, got margins from {lowest} to {highest} for "
                 f"lengths from {shortest} to {longest}"
             )
             raise ValueError(msg)
-        self.lowest, self.highest = below_pi("lowest", lowest), below_pi("highest", highest)
         self.shortest, self.longest = shortest, longest
         self.regularisation = at_least_zero("regularisation", regularisation)
 

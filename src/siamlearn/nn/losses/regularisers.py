@@ -53,7 +53,7 @@ class Regulariser(Summand, ABC):
             labels: of shape (n,), for those that ask who is who.
         """
         if labels is not None:
-            checked(embeddings, labels)
+            _, labels = checked(embeddings, labels)
         with torch.autocast(embeddings.device.type, enabled=False):
             terms = self.terms(embeddings, labels)
             return (terms if alone() else Ranks().sum(terms)).mean()

@@ -13,7 +13,7 @@ from siamlearn.functional.distances import cosine, squared_euclidean
 from siamlearn.functional.inner_product import negative_inner_product
 from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.nn.losses.pair_loss import Choices, PairLoss
-from siamlearn.nn.settings import above_zero
+from siamlearn.nn.settings import above_zero, yes_or_no
 
 __all__ = ["DecoupledLoss", "InfoNCELoss", "NCALoss", "NPairsLoss", "SupConLoss"]
 
@@ -35,7 +35,7 @@ class _TemperatureLoss(PairLoss, ABC):
     ) -> None:
         super().__init__(cosine, **choices)
         above_zero("temperature", temperature, "distances are divided by it")
-        if learned and temperature < self.smallest:
+        if yes_or_no("learned", learned) and temperature < self.smallest:
             msg = (
                 f"a learned temperature must start at {self.smallest} or above, got {temperature}; "
                 "it would be put back there at once"

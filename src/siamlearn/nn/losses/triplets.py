@@ -11,8 +11,9 @@ from typing_extensions import Unpack
 from siamlearn.functional import losses
 from siamlearn.functional.distances import euclidean
 from siamlearn.functional.pairs import Pairs, Terms
+from siamlearn.nn.losses.checks import check_callable
 from siamlearn.nn.losses.pair_loss import Choices, PairLoss
-from siamlearn.nn.settings import above_zero, at_least_zero, finite
+from siamlearn.nn.settings import above_zero, at_least_zero, finite, number
 
 __all__ = [
     "BatchHardLoss",
@@ -156,6 +157,7 @@ class BatchHardLoss(PairLoss):
         **choices: Unpack[Choices],
     ) -> None:
         super().__init__(euclidean, **choices)
+        check_callable(penalty=penalty)
         self.penalty = penalty
         if penalty is torch.relu:
             self.margin = above_zero("margin", margin, "else nothing pushes negatives apart")
@@ -204,7 +206,7 @@ class RankedListLoss(PairLoss):
     ) -> None:
         super().__init__(euclidean, **choices)
         self.margin = above_zero("margin", margin, "else positives and negatives may meet")
-        if not margin < boundary < math.inf:
+        if not margin < number("boundary", boundary) < math.inf:
             msg = f"boundary must be above the margin of {margin} and finite, got {boundary}"
             raise ValueError(msg + ": positives cannot be nearer than 0")
         self.boundary = boundary

@@ -16,7 +16,7 @@ from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.functional.vectors import full_precision
 from siamlearn.nn.losses.pair_loss import Choices, PairLoss
 from siamlearn.nn.ranks import Ranks
-from siamlearn.nn.settings import above_zero
+from siamlearn.nn.settings import above_zero, finite
 from siamlearn.ranks import total
 
 __all__ = [
@@ -41,7 +41,7 @@ class MultiSimilarityLoss(PairLoss):
         choices: see :class:`PairLoss`.
 
     Raises:
-        ValueError: where a scale is not above zero.
+        ValueError: where a scale is not above zero, or the base is not finite.
 
     Example:
         >>> loss = MultiSimilarityLoss(negative_scale=2.0)
@@ -60,7 +60,7 @@ class MultiSimilarityLoss(PairLoss):
         reason = "similarities are multiplied by it"
         self.positive_scale = above_zero("positive_scale", positive_scale, reason)
         self.negative_scale = above_zero("negative_scale", negative_scale, reason)
-        self.base = base
+        self.base = finite("base", base, "it is a similarity")
 
     def terms(self, pairs: Pairs) -> Terms:
         """Sums and counts of the loss over one block of pairs."""
@@ -122,7 +122,8 @@ class TupletMarginLoss(PairLoss):
         choices: see :class:`PairLoss`.
 
     Raises:
-        ValueError: where the scale is not above zero, or the pairing leaves no rivals.
+        ValueError: where the scale is not above zero, the slack not finite, or the pairing leaves
+            no rivals.
 
     Example:
         >>> loss = TupletMarginLoss(slack=0.0, scale=1.0)
@@ -139,7 +140,7 @@ class TupletMarginLoss(PairLoss):
         **choices: Unpack[Choices],
     ) -> None:
         super().__init__(cosine, **choices)
-        self.slack = slack
+        self.slack = finite("slack", slack, "it is an angle")
         self.scale = above_zero("scale", scale, "similarities are multiplied by it")
 
     def terms(self, pairs: Pairs) -> Terms:
