@@ -71,6 +71,29 @@ def test_report_by_hand():
     assert (report.people, report.pictures, report.without_answer) == (2, 4, 0)
 
 
+def test_what_is_found_early_by_hand():
+    # Each picture has one right one among its three others, three of them the nearest.
+    report = evaluate(on_a_line([0, 1, 4, 7], [0, 0, 1, 1]), fmrs=(0.8, 0.1))
+
+    assert report.precision_at == {5: 1 / 5, 10: 1 / 10}
+    assert report.recall_at == {5: 1, 10: 1}
+    # The picture at 4 finds it second, as far as a wrong one.
+    assert report.ndcg == pytest.approx((3 + 1 / np.log2(3)) / 4)
+    assert report.partial_auc[0.1] is None
+    area = report.accepted.partial_auc(0.8).item()
+    assert report.partial_auc[0.8] == area
+    assert report.partial_auc[0.8].low < area < report.partial_auc[0.8].high
+
+
+def test_the_detection_and_identification_rate_is_what_fnir_is_short_of_one():
+    report = evaluate(scattered(), fpirs=(0.2, 0.01))
+
+    found, missed = report.dir_at[0.2], report.fnir_at[0.2]
+    assert found == 1 - missed
+    assert (found.low, found.high) == (1 - missed.high, 1 - missed.low)
+    assert report.dir_at[0.01] is None
+
+
 def test_probes_against_a_gallery_by_hand():
     probes = on_a_line([0, 10, 20], [0, 1, 3])
     gallery = on_a_line([1, 2, 12, 30], [1, 0, 0, 2], identities=("b", "a", "e"))  # a b b e

@@ -31,6 +31,7 @@ from siamlearn.search import Found, search
 __all__ = ["Asked", "Statistic", "measure", "trials_of"]
 
 LONGEST = 20  # ranks of the CMC
+AT = (5, 10)  # references that precision and recall look at; of one it is the rank-1 rate
 Statistic: TypeAlias = Callable[[Accepted], Tensor]
 
 
@@ -225,10 +226,14 @@ def verified(
         high = torch.inf if low < 0 else 1.0
         return people.estimate(statistic(seen), lambda: statistic(drawn), trials, (low, high))
 
-    def fnmr_at(fmr: float) -> Estimate | None:
-        if not resolves(fmr, seen.pairs[1]):
-            return None
+    # What is asked at an FMR is told where so many pairs can tell.
+    told = {fmr: resolves(fmr, seen.pairs[1]) for fmr in asked.fmrs}
+
+    def fnmr_at(fmr: float) -> Estimate:
         return estimate(lambda counts: counts.fnmr_at(fmr), trials.genuine)
+
+    def partial_auc(fmr: float) -> Estimate:
+        return estimate(lambda counts: counts.partial_auc(fmr), trials.both)
 
     def at_point(point: OperatingPoint) -> AtPoint:
         # Not those of bins, which end before the threshold: some that pass would be missing.
@@ -246,7 +251,8 @@ def verified(
     return {
         "auc": estimate(Accepted.auc, trials.both),
         "eer": estimate(lambda counts: counts.eer()[0], trials.both),
-        "fnmr_at": {fmr: fnmr_at(fmr) for fmr in asked.fmrs},
+        "fnmr_at": {fmr: fnmr_at(fmr) if known else None for fmr, known in told.items()},
+        "partial_auc": {fmr: partial_auc(fmr) if known else None for fmr, known in told.items()},
         "balanced_accuracy": estimate(lambda counts: counts.best()[0], trials.both),
         "accuracy": estimate(lambda counts: counts.only(best).accuracy[..., 0], trials.both),
         "average_precision": estimate(Accepted.average_precision, trials.genuine),
@@ -276,6 +282,9 @@ def identified(found: Found, people: People, asked: Asked) -> dict[str, Any]:
         "rank1": cmc[0],
         "map_at_r": mean(found.map_at_r),
         "r_precision": mean(found.r_precision),
+        "precision_at": {k: mean(found.precision_at(k)) for k in AT},
+        "recall_at": {k: mean(found.recall_at(k)) for k in AT},
+        "ndcg": mean(found.ndcg),
         "mean_average_precision": mean(found.average_precision),
         "reciprocal_rank": mean(found.reciprocal_rank, people.rivals),
         "fnir_at": searched(found, people, asked.fpirs),

@@ -161,6 +161,8 @@ class Report:
         eer: the rate at which FMR and FNMR are equal.
         eer_threshold: the distance at which they are.
         fnmr_at: for each FMR the FNMR; None where the impostor pairs are too few to tell.
+        partial_auc: for each FMR the area under the ROC curve up to it, from 0.5, a constant
+            scorer's, to 1; None likewise.
         best_threshold: the distance that parts these very pairs best.
         balanced_accuracy: mean of the shares of genuine and of impostor pairs told right at
             ``best_threshold``, and so an upper bound for any threshold chosen elsewhere.
@@ -173,6 +175,9 @@ class Report:
         cmc: share of the pictures with a right one among the nearest 1, 2, 3 … pictures.
         map_at_r: mean average precision at R, R the number of right pictures of each.
         r_precision: share of right ones among the R nearest.
+        precision_at: for some k the share of right ones among the k nearest.
+        recall_at: for some k the share of the right ones that are among the k nearest.
+        ndcg: normalised discounted cumulative gain: what is found later counts less.
         mean_average_precision: of the ranking of all pictures.
         reciprocal_rank: mean of 1 / rank of the first right picture.
         fnir_at: for each FPIR, how often somebody in the gallery is missed or taken for somebody
@@ -212,6 +217,7 @@ class Report:
     eer: Estimate
     eer_threshold: float
     fnmr_at: dict[float, Estimate | None]
+    partial_auc: dict[float, Estimate | None]
     best_threshold: float
     balanced_accuracy: Estimate
     accuracy: Estimate
@@ -223,6 +229,9 @@ class Report:
     cmc: tuple[Estimate, ...]
     map_at_r: Estimate
     r_precision: Estimate
+    precision_at: dict[int, Estimate]
+    recall_at: dict[int, Estimate]
+    ndcg: Estimate
     mean_average_precision: Estimate
     reciprocal_rank: Estimate
     fnir_at: dict[float, Estimate | None]
@@ -253,6 +262,16 @@ class Report:
     def fnmr(self) -> Estimate | None:
         """The false non-match rate at the first operating point."""
         return self.points[0].fnmr if self.points else None
+
+    @property
+    def dir_at(self) -> dict[float, Estimate | None]:
+        """For each FPIR the detection and identification rate: what FNIR is short of one."""
+        return {
+            fpir: None
+            if rate is None
+            else Estimate(1 - rate, 1 - rate.high, 1 - rate.low, rate.level)
+            for fpir, rate in self.fnir_at.items()
+        }
 
     @property
     def beaten_by(self) -> tuple[Report, ...]:
