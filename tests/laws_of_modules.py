@@ -86,6 +86,19 @@ def test_the_answers_themselves_may_be_given_instead_of_labels(loss, rows):
 
 
 @every_loss
+@pytest.mark.parametrize("rows", [None, 5, 12])
+def test_the_batch_as_its_own_references_leaves_out_each_picture_itself(loss, rows):
+    embeddings, labels = a_batch()
+    same = labels[:, None] == labels
+    module = a_module(loss, rows=rows)
+    expected = learned(module, embeddings, labels)
+
+    assert_same(learned(module, embeddings, labels, (embeddings, labels)), expected)
+    told = learned(module, embeddings, None, (embeddings, labels), same=same)
+    assert_same(told, expected)
+
+
+@every_loss
 def test_references_are_compared_with_and_learn_too(loss):
     embeddings, labels = a_batch(8)
     references, names = a_batch(12)

@@ -7,7 +7,7 @@ import torch
 
 from siamlearn.functional.distances import cosine, euclidean, squared_euclidean
 from siamlearn.functional.mining import hardest
-from siamlearn.functional.pairings import adjacent_pairs, adjacent_triplets
+from siamlearn.functional.pairings import adjacent_pairs, adjacent_triplets, anchor_swap, two_towers
 from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.nn.losses import (
     AdaFaceLoss,
@@ -238,6 +238,34 @@ def test_wrong_batches_are_refused_in_words():
     }.items():
         with pytest.raises(ValueError, match=rule):
             call()
+
+
+@pytest.mark.parametrize("rows", [None, 2, 6])
+def test_two_towers_take_the_answers_of_one_half_beside_the_other(rows):
+    embeddings, labels = a_batch()
+    loss = InfoNCELoss(pairing=two_towers, rows=rows)
+    same = labels[:, None] == labels
+
+    told, named = loss(embeddings, same=same), loss(embeddings, labels)
+    torch.testing.assert_close(told, named)
+    torch.testing.assert_close(
+        torch.autograd.grad(told, embeddings), torch.autograd.grad(named, embeddings)
+    )
+    # Answers need not be the same both ways.
+    same[:6, 6:] = torch.eye(6, dtype=torch.bool)
+    assert loss(embeddings, same=same) != told
+
+
+def test_pairings_of_one_column_say_that_answers_are_not_for_them():
+    x, y = a_batch(6)
+    same = y[:, None] == y
+    for pairing in (adjacent_pairs, adjacent_triplets, anchor_swap):
+        with pytest.raises(ValueError, match=f"{pairing.__name__} needs labels, got same="):
+            ContrastiveLoss(pairing=pairing)(x, same=same)
+        with pytest.raises(ValueError, match="with itself, got references"):
+            ContrastiveLoss(pairing=pairing)(x, y, (x, y))
+    with pytest.raises(ValueError, match="two_towers needs labels, got same="):
+        ContrastiveLoss(pairing=two_towers)(x, None, (x + 1, y), same=same)
 
 
 @pytest.mark.parametrize("name", ["miner", "pairing", "distance", "references"])

@@ -138,10 +138,11 @@ def two_towers(
     """The first half of a batch beside the second, and the second beside the first.
 
     The halves are of two kinds, such as pictures and their captions, or two views of the same
-    pictures, and nothing is compared with its own kind.
+    pictures, and nothing is compared with its own kind. Where labels are the (n, n) answer itself,
+    what it says of one half beside the other is read.
 
     Raises:
-        ValueError: where the batch is odd, or references are given.
+        ValueError: where the batch is odd, or other references are given.
 
     Example:
         >>> x, y = torch.tensor([[0.0], [1.0], [3.0], [1.0]]), torch.tensor([7, 8, 7, 8])
@@ -149,7 +150,9 @@ def two_towers(
         >>> two_towers(everything, x, y, distance=torch.cdist)
         Terms(total=tensor(12.), count=tensor(4), slope=None, slopes=None)
     """
-    _refuse(references, "two_towers")
+    told = _is_answer(embeddings, references)
+    if not told:
+        _refuse(references, "two_towers")
     half = len(embeddings) // 2
     if len(embeddings) % 2:
         msg = (
@@ -157,12 +160,16 @@ def two_towers(
             "sampler keep each tower whole"
         )
         raise ValueError(msg)
-    left, right = (embeddings[:half], labels[:half]), (embeddings[half:], labels[half:])
-    both = [
-        accumulate(terms, *here, *gather(*there)[:2], distance=distance, rows=rows)
-        for here, there in ((left, right), (right, left))
-    ]
-    return both[0] + both[1]
+    left, right = slice(None, half), slice(half, None)
+
+    def beside(here: slice, there: slice) -> Terms:
+        others: tuple[Tensor, Tensor | None] = embeddings[there], None
+        if not told:
+            others = gather(embeddings[there], labels[there])[:2]
+        names = labels[here, there] if told else labels[here]
+        return accumulate(terms, embeddings[here], names, *others, distance=distance, rows=rows)
+
+    return beside(left, right) + beside(right, left)
 
 
 def adjacent_pairs(
@@ -301,7 +308,17 @@ def references_first(
     return accumulate(terms, *queries, everyone, names, distance=distance, rows=rows)
 
 
+def _is_answer(embeddings: Tensor, references: References | None) -> bool:
+    """Whether the labels of the batch are the answer for all of its own pairs."""
+    return (
+        references is not None and references.labels is None and references.embeddings is embeddings
+    )
+
+
 def _refuse(references: References | None, pairing: str) -> None:
-    if references is not None:
-        msg = f"{pairing} compares the batch with itself, got references; use pairing=all_pairs"
-        raise ValueError(msg)
+    if references is None:
+        return
+    msg = f"{pairing} compares the batch with itself, got references; use pairing=all_pairs"
+    if references.labels is None:
+        msg = f"{pairing} needs labels, got same=; give labels, or use pairing=all_pairs"
+    raise ValueError(msg)

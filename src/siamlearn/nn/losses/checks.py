@@ -71,7 +71,7 @@ def checked_batch(
     batch = checked(embeddings, labels)
     if references is None:
         return batch, None
-    beside = References(*checked(*references))
+    beside = References(*checked(*references), _own(embeddings, references[0]))
     _check_width(embeddings, beside.embeddings)
     if labels.shape[1:] != references[1].shape[1:]:
         msg = (
@@ -143,8 +143,12 @@ def _checked_same(
             f"{len(beside)}, got {same.dtype} of shape {tuple(same.shape)}"
         )
         raise ValueError(msg)
-    own = itself(embeddings, same).own if others is None else None
-    return (embeddings, same), References(beside, None, own)
+    return (embeddings, same), References(beside, None, _own(embeddings, beside))
+
+
+def _own(embeddings: Tensor, others: Tensor) -> Tensor | None:
+    """Where the batch stands among the others, if they are the batch itself."""
+    return itself(embeddings, embeddings).own if others is embeddings else None
 
 
 def _check_embeddings(embeddings: Tensor) -> None:

@@ -127,7 +127,8 @@ class PairLoss(Summand, ABC):
             embeddings: of shape (n, d). Half precision is computed in float32.
             labels: of shape (n,), whole numbers, equal where the identity is; or of shape (n, k),
                 true where a picture shows identity k: pictures that share one are positives.
-            references: embeddings (r, d) and their labels (r,) to compare the batch with.
+            references: embeddings (r, d) and their labels (r,) to compare the batch with. Where
+                they are the same tensor as the batch, no picture meets itself.
             same: instead of labels, the answer itself: of shape (n, n), or (n, r) beside
                 references; true where a pair is positive, and negative elsewhere.
 
