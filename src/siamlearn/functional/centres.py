@@ -24,6 +24,8 @@ __all__ = ["centre_merging", "nearest_centre", "soft_centres"]
 def nearest_centre(pairs: Pairs, *, centres: int) -> Pairs:
     """Let every class be as far as the nearest of its centres.
 
+    When: labels are noisy: pictures that do not belong gather around a centre of their own.
+
     Args:
         centres: of each class; their columns are side by side.
 
@@ -50,6 +52,8 @@ def soft_centres(pairs: Pairs, *, centres: int, temperature: float = 0.1) -> Pai
 
     A centre at distance d weighs e^(-d/t), divided by the sum of these over the centres of its
     class.
+
+    When: an identity looks several ways, and all of its centres shall learn from each picture.
 
     Args:
         centres: of each class; their columns are side by side.
@@ -84,6 +88,8 @@ def centre_merging(vectors: Float[Tensor, "r d"], *, centres: int) -> Float[Tens
     Half the mean length of w - v over the pairs of centres of one class, with unit vectors w and
     v. As a length, not its square, it draws centres together until they meet, so that a class
     keeps as many as it needs.
+
+    When: beside :func:`soft_centres`, where nobody knows how many centres an identity needs.
 
     Args:
         vectors: class by class, the centres of each side by side.
