@@ -9,7 +9,9 @@ from tempfile import TemporaryDirectory
 import pytest
 import torch
 
+from known import LOSSES
 from known.compiled import TO_MACHINE_CODE, Compiled
+from known.others import OTHERS, another
 from known.trials import a_batch, a_module, assert_same, every_loss, with_gradient
 
 # What makes the machine wait for a number, or for how many there are.
@@ -40,9 +42,9 @@ def compiled() -> dict[str, Compiled]:
         return {name: Compiled(*said) for name, said in torch.load(file).items()}
 
 
-@every_loss
-def test_compilation_captures_the_whole_and_changes_nothing(loss, compiled):
-    one = compiled[loss.name]
+@pytest.mark.parametrize("name", [*(loss.name for loss in LOSSES), *OTHERS])
+def test_compilation_captures_the_whole_and_changes_nothing(name, compiled):
+    one = compiled[name]
 
     assert not one.error
     assert_same(tuple(one.found), tuple(one.expected))
@@ -71,6 +73,20 @@ def _autocast_everywhere(monkeypatch):
 def test_nothing_waits_for_a_number_of_the_device(loss, rows):
     # This device has no numbers, so that whatever asks for one cannot go on.
     module = a_module(loss, rows=rows).to("meta")
+    embeddings, labels = (one.detach().to("meta") for one in a_batch(8))
+    embeddings.requires_grad_()
+
+    cost, *gradients = with_gradient(module(embeddings, labels), embeddings, *module.parameters())
+    assert cost.is_meta
+    assert gradients[0].shape == embeddings.shape
+
+
+@pytest.mark.usefixtures("_autocast_everywhere")
+@pytest.mark.parametrize("rows", [None, 3])
+@pytest.mark.parametrize("name", OTHERS)
+def test_nothing_else_waits_for_a_number_of_the_device(name, rows):
+    module = another(name).double().to("meta")
+    module.rows = rows
     embeddings, labels = (one.detach().to("meta") for one in a_batch(8))
     embeddings.requires_grad_()
 

@@ -19,24 +19,36 @@ from torch import Tensor, nn
 
 from known import LOSSES
 from known.loss import Loss
+from known.others import soft_triple
 from known.trials import a_module
-from siamlearn.functional import losses
-from siamlearn.functional.distances import cosine
+from siamlearn.functional import losses, mining
+from siamlearn.functional.distances import cosine, signal_to_noise
 from siamlearn.functional.pairings import References, adjacent_pairs, two_towers
 from siamlearn.functional.pairs import Pairs, Terms
 from siamlearn.nn import ranks
 from siamlearn.nn.losses import (
     AdaFaceLoss,
+    AngularLoss,
     ArcFaceLoss,
     CentreLoss,
+    CombinedMarginLoss,
     ContrastiveLoss,
     CurricularFaceLoss,
     HistogramLoss,
     InfoNCELoss,
     IntraPairVarianceLoss,
+    LiftedStructureLoss,
     MagFaceLoss,
+    MarginLoss,
     PairLoss,
+    PNPLoss,
     ProxyAnchorLoss,
+    RegularFace,
+    SigmoidLoss,
+    SphereFaceLoss,
+    SubCentreArcFaceLoss,
+    SupConLoss,
+    TripletLoss,
     ZeroMean,
 )
 from siamlearn.nn.references import Memory, Proxies
@@ -156,6 +168,19 @@ def a_sum() -> nn.Module:
     return (ContrastiveLoss() + 0.5 * ZeroMean() + 0.1 * CentreLoss(3, 3)).double()
 
 
+def a_case(module: Callable[[], nn.Module], sizes: tuple[int, ...] = (5, 3), **how: int) -> Case:
+    return Case(sizes, lambda: module().double(), **how)
+
+
+def remembering(loss: type[PairLoss]) -> Callable[[], PairLoss]:
+    return lambda: loss(references=Memory(30))
+
+
+def spread() -> nn.Module:
+    proxies = Proxies(3, 3)
+    return SupConLoss(references=proxies) + 0.3 * RegularFace(proxies.vectors)
+
+
 def of_every_choice() -> dict[str, Case]:
     info_nce = partial(InfoNCELoss, 0.5, distance=cosine)
 
@@ -197,6 +222,32 @@ def of_every_choice() -> dict[str, Case]:
             (5, 3), lambda: AdaFaceLoss(3, 3, scale=8.0).double(), steps=3
         ),
         "lengths that cost": Case((5, 3), lambda: MagFaceLoss(3, 3, scale=8.0).double()),
+        "a margin that multiplies angles": a_case(partial(SphereFaceLoss, 3, 3)),
+        "several margins": a_case(partial(CombinedMarginLoss, 3, 3, scale=8.0)),
+        "several centres of a sample": a_case(
+            partial(SubCentreArcFaceLoss, 50, 3, scale=8.0, sample=0.3), steps=2
+        ),
+        "centres that merge": a_case(partial(soft_triple, 3)),
+        "a boundary for each identity": a_case(partial(MarginLoss, classes=3, regularisation=0.3)),
+        "pairs beside all": a_case(AngularLoss, (2, 6), halves=True),
+        "two towers that learn": a_case(
+            partial(SigmoidLoss, pairing=two_towers), (2, 6), halves=True
+        ),
+        "proxies that spread": a_case(spread),
+        "a lifted structure beside a memory": a_case(remembering(LiftedStructureLoss), steps=3),
+        "a histogram beside a memory": a_case(remembering(HistogramLoss), steps=3),
+        "a mean beside a memory": a_case(remembering(IntraPairVarianceLoss), steps=3),
+        "ranks beside a memory": a_case(remembering(PNPLoss), steps=3),
+        "mined triplets": a_case(partial(TripletLoss, miner=mining.hardest)),
+        "negatives by their distance": a_case(
+            partial(MarginLoss, miner=partial(mining.distance_weighted, dimensions=3, seed=3))
+        ),
+        "a lifted structure that is mined": a_case(
+            partial(LiftedStructureLoss, miner=mining.hardest)
+        ),
+        "a lifted structure of signals": a_case(
+            partial(LiftedStructureLoss, distance=signal_to_noise), (3, 0, 5)
+        ),
         "half precision": Case((5, 3), info_nce, dtype=torch.bfloat16),
         "a gather that forgets the gradient": Case((5, 3), info_nce, broken=True),
     }
