@@ -17,7 +17,7 @@ from torch import Tensor
 
 from siamlearn.functional.pairs import Distance, Pairs, Terms, alike, between
 from siamlearn.functional.products import Products, Sum, ends_of, products
-from siamlearn.functional.vectors import full_precision, polar
+from siamlearn.functional.vectors import full_precision, lengths
 
 __all__ = ["accumulate", "once"]
 
@@ -113,7 +113,7 @@ class _Blocks:
         self.loss, self.products, self.sides = loss, products, sides
         self.labels, self.own, self.half = labels, own, half
         self.partners = _partners(*labels)
-        self.length = polar(sides[0])[1]
+        self.length = lengths(sides[0])
         self.learns = torch.is_grad_enabled()
         self.has_slope = False  # until the first block has shown one
         self.so_far: Terms | None = None
