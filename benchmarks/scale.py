@@ -3,9 +3,10 @@
 Each row is measured in processes of its own, one thread each, and stands beside what the model of
 docs/explanation/scale.md says. Bytes are computed from shapes alone: what a net keeps of a picture
 for its backward pass is counted on two pictures. Times are those of the first row of a table,
-scaled; between ranks, by what one message of that backend takes here.
+scaled; those of ranks are of half of the batch in each of two processes at once, which share this
+machine but know nothing of each other, and of what one message of that backend takes here.
 
-python benchmarks/scale.py            # quiet machine, please: about two minutes
+python benchmarks/scale.py            # quiet machine, please: about six minutes
 python benchmarks/scale.py --quick    # small sizes, to see that it works
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import json
 import os
 import re
 import socket
@@ -27,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from results import table, write
+from results import FOLDER, table, write
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.data import DataLoader
@@ -258,19 +260,29 @@ def resident(name: str) -> float:
 # --- Processes and tables -------------------------------------------------------------------------
 
 
-def apart(measure: Callable[..., Row], *given: Any, count: int = 1) -> Row:
+def apart(measure: Callable[..., Row], *given: Any, count: int = 1, strangers: bool = False) -> Row:
     """Memory and time, each measured in processes that are forked for it: one, or several ranks.
+
+    Strangers run at the same time, and do not know of each other.
 
     The C library keeps what was freed, a quarter more than is needed, and not the same each time.
     Where memory is measured, it is therefore told to give everything back.
     """
-    needed, quick = (_answers(measure, given, count, frugal=frugal) for frugal in (True, False))
+    needed, quick = (
+        _answers(measure, given, count, frugal=frugal, strangers=strangers)
+        for frugal in (True, False)
+    )
     most = max(needed, key=lambda each: each["memory"])
     return {**quick[0], "memory": most["memory"], "model": most.get("model")}
 
 
 def _answers(
-    measure: Callable[..., Row], given: tuple[Any, ...], count: int, *, frugal: bool
+    measure: Callable[..., Row],
+    given: tuple[Any, ...],
+    count: int,
+    *,
+    frugal: bool,
+    strangers: bool,
 ) -> list[Row]:
     forked = get_context("fork")
     with socket.socket() as free:
@@ -279,7 +291,7 @@ def _answers(
     answers = [forked.SimpleQueue() for _ in range(count)]
     children = []
     for rank, answer in enumerate(answers):
-        said = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count}
+        said = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 1 if strangers else count}
         said |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         work = partial(_child, measure, given, said, answer, frugal=frugal)
         children.append(forked.Process(target=work))
@@ -358,7 +370,7 @@ def table_of_identities(sizes: Iterable[int]) -> list[Row]:
 def table_of_ranks(sizes: Iterable[int]) -> list[Row]:
     rows = []
     for batch in sizes:
-        half = apart(measured_batch, batch // 2)
+        half = apart(measured_batch, batch // 2, count=2, strangers=True)
         for count in (1, 2):
             found = apart(measured_batch, batch, count=count)
             names = {"batch": batch, "ranks": count, "sent, MB": None}
@@ -371,19 +383,29 @@ def table_of_ranks(sizes: Iterable[int]) -> list[Row]:
     return rows
 
 
+TABLES: dict[str, Callable[[dict[str, list[Any]]], list[Row]]] = {
+    "pictures": lambda sizes: table_of_pictures(sizes["pictures"]),
+    "batch": lambda sizes: table_of_batches(sizes["batch"], sizes["pieces"]),
+    "identities": lambda sizes: table_of_identities(sizes["identities"]),
+    "ranks": lambda sizes: table_of_ranks(sizes["ranks"]),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=[*TABLES], help="measure this table anew")
     parser.add_argument("--quick", action="store_true", help="small sizes; nothing is written")
     args = parser.parse_args()
     torch.set_num_threads(1)  # or the processes could not be forked
     warnings.filterwarnings("ignore", message=".*batch norms take their statistics")
     sizes = QUICK if args.quick else SIZES
-    tables = {
-        "pictures": table_of_pictures(sizes["pictures"]),
-        "batch": table_of_batches(sizes["batch"], sizes["pieces"]),
-        "identities": table_of_identities(sizes["identities"]),
-        "ranks": table_of_ranks(sizes["ranks"]),
-    }
+    tables = {}
+    if args.only and not args.quick:  # what was measured of the others stays
+        kept = json.loads((FOLDER / "scale.json").read_text())
+        tables = {name: kept[name] for name in TABLES}
+    for name, measured in TABLES.items():
+        if args.only in (None, name):
+            tables[name] = measured(sizes)
     if args.quick:
         for rows in tables.values():
             sys.stdout.write(table(rows) + "\n\n")
