@@ -5,8 +5,9 @@ version written by hand in torch (for some) and the floor (the three bare matrix
 turn, after their values and gradients were found equal. Peak memory is measured in further
 processes, one for each. What runs out of memory is shown as that, with what it asked for.
 
-python benchmarks/losses.py                        # quiet machine, please: about fifteen minutes
+python benchmarks/losses.py                        # quiet machine, please: about forty minutes
 python benchmarks/losses.py --only NT-Xent         # rows whose name has this in it
+python benchmarks/losses.py --largest              # every loss at the largest batch, alone
 python benchmarks/losses.py --device cuda          # the same on a GPU, and larger batches
 """
 
@@ -203,6 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", default="", help="rows whose name has this in it")
+    parser.add_argument("--largest", action="store_true", help="every loss at the largest batch")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--index", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
@@ -220,23 +222,25 @@ def main() -> None:
         return
     rows = []
     for index, work in enumerate(WORKS):
-        if asked.only in work.name:
+        if asked.only in work.name and not asked.largest:
             rows.append(measured(index, asked.device))
             sys.stdout.write(json.dumps(rows[-1]) + "\n")
             sys.stdout.flush()
     if asked.only:
         return
     sizes = SIZES_CUDA if asked.device == "cuda" else SIZES
-    curves = [row for name in CURVES for row in points(name, sizes, asked.device)]
+    if not asked.largest:
+        curves = [row for name in CURVES for row in points(name, sizes, asked.device)]
+        keep("losses", rows, asked.device, curves=curves)
     largest = [row for name in EVERY for row in points(name, sizes[-1:], asked.device)]
-    keep(rows, curves, largest, asked.device)
+    keep("losses_largest", largest, asked.device)
 
 
-def keep(rows: Rows, curves: Rows, largest: Rows, device: str) -> None:
+def keep(name: str, rows: Rows, device: str, **more: Rows) -> None:
     """Write the tables that the documentation shows."""
-    name = "losses" if device == "cpu" else "losses_cuda"
+    name += "" if device == "cpu" else "_cuda"
     peer = f"{PEER} {pytorch_metric_learning.__version__}"
-    write(name, rows, curves=curves, largest=largest, peer=peer, threads=torch.get_num_threads())
+    write(name, rows, **more, peer=peer, threads=torch.get_num_threads())
 
 
 if __name__ == "__main__":
