@@ -40,7 +40,8 @@ def nearest_centre(pairs: Pairs, *, centres: int) -> Pairs:
 
     Source:
         Deng et al.: Sub-center ArcFace: Boosting Face Recognition by Large-scale Noisy Web Faces,
-        ECCV 2020, sec. 3.2: the largest cosine of the sub-classes.
+        ECCV 2020, sec. 3.2, eq. 2: the largest cosine of the sub-classes. The same is eq. 7 of the
+        later Deng et al.: ArcFace, arXiv:1801.07698v4.
     """
     if centres == 1:
         return pairs

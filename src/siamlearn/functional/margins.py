@@ -162,8 +162,9 @@ def curricular_margin(pairs: Pairs, *, progress: Float[Tensor, ""], margin: floa
         tensor([[1.0000, 0.6250]])
 
     Source:
-        Huang et al.: CurricularFace, CVPR 2020, sec. 3.2, with the positives of
+        Huang et al.: CurricularFace, CVPR 2020, arXiv:2004.00288, sec. 3.2, with the positives of
         :func:`angular_margin`. With several positives, a negative nearer than one of them is hard.
+        t: eq. 9, where the newest mean weighs 0.99; in the authors' code, and here, it weighs 0.01.
     """
     cosine = 1 - pairs.distance
     harder = 1 - cosine * (progress + cosine)
@@ -257,7 +258,8 @@ def magnitude_margin(
         (tensor(0.1890), tensor(0.1890))
 
     Source:
-        Meng et al.: MagFace, CVPR 2021, sec. 3.2; m(a) and the defaults: sec. 4.1.
+        Meng et al.: MagFace, CVPR 2021, arXiv:2103.06627, sec. 3.2; m(a): sec. 4.1. The margins
+        are those of the authors' code; in the paper they go from 0.4 to 0.8.
     """
     assert pairs.length is not None  # pairs of embeddings have them
     share = (_within(pairs.length, shortest, longest) - shortest) / (longest - shortest)
@@ -278,7 +280,7 @@ def magnitude_cost(
         tensor([0.8125, 0.6250, 0.5000])
 
     Source:
-        Meng et al.: MagFace, CVPR 2021, sec. 3.2 and 4.1.
+        Meng et al.: MagFace, CVPR 2021, arXiv:2103.06627, sec. 3.2 and 4.1.
     """
     inside = _within(length, shortest, longest)
     steepness = 1 / longest**2 - 1 / shortest**2

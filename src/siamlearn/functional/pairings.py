@@ -261,8 +261,8 @@ def anchor_swap(
 
     Source:
         Balntas, Riba, Ponsa, Mikolajczyk: Learning local feature descriptors with triplets and
-        shallow convolutional neural networks, BMVC 2016, the section on in-triplet hard
-        negative mining with anchor swap.
+        shallow convolutional neural networks, BMVC 2016, sec. 3.3, in-triplet hard negative
+        mining with anchor swap.
     """
     _refuse(references, "anchor_swap")
     pairs = adjacent(embeddings, labels, distance=distance, parts=3)

@@ -201,8 +201,8 @@ class Memory(nn.Module):
                 [2.]]), labels=tensor([7, 8, 9]), own=tensor([2, 0]))
 
     Source:
-        Wang et al.: Cross-Batch Memory for Embedding Learning, CVPR 2020, sec. 3.2; the batch in
-        the warm-up has a gradient on both sides.
+        Wang et al.: Cross-Batch Memory for Embedding Learning, CVPR 2020, arXiv:1912.06798,
+        sec. 3.2 and its pseudo-code; the batch in the warm-up has a gradient on both sides.
     """
 
     def __init__(self, size: int, *, warm_up: int = 0, dimensions: int | None = None) -> None:

@@ -87,7 +87,7 @@ def curricular_softmax(
         tensor(0.6931)
 
     Source:
-        Huang et al.: CurricularFace, CVPR 2020, sec. 3.2.
+        Huang et al.: CurricularFace, CVPR 2020, arXiv:2004.00288, sec. 3.2; t: eq. 9.
     """
     turned = partial(angular_margin, margin=margin)
     _, mine = _positives(pairs)
@@ -117,7 +117,7 @@ def over_nearest_centres(loss: Callable[[Pairs], Terms], pairs: Pairs, *, centre
         tensor(0.6931)
 
     Source:
-        Deng et al.: Sub-center ArcFace, ECCV 2020, sec. 3.2.
+        Deng et al.: Sub-center ArcFace, ECCV 2020, sec. 3.2, eq. 2.
     """
     q, r = pairs.distance.shape
     near = pairs.distance.reshape(q, r // centres, centres).min(dim=-1)

@@ -154,7 +154,7 @@ def pnp_o(before: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         >>> pnp_o(torch.tensor([0.0, 1.0, 3.0]))
         tensor([0., 1., 3.])
 
-    Source: see :func:`pnp`.
+    Source: see :func:`pnp`; eq. 5 there.
     """
     return before
 
@@ -166,7 +166,7 @@ def pnp_iu(before: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         >>> pnp_iu(torch.tensor([0.0, 1.0, 3.0]))
         tensor([0.0000, 1.3863, 5.5452])
 
-    Source: see :func:`pnp`.
+    Source: see :func:`pnp`; eq. 7 there.
     """
     return (1 + before) * before.log1p()
 
@@ -181,7 +181,7 @@ def pnp_ib(before: Float[Tensor, "*n"], *, bound: float = 2.0) -> Float[Tensor, 
         >>> pnp_ib(torch.tensor([0.0, 1.0, 3.0]))
         tensor([0.0000, 0.2253, 1.0135])
 
-    Source: see :func:`pnp`.
+    Source: see :func:`pnp`; eq. 9 there.
     """
     return (bound * before - (bound * before).log1p()) / bound**2
 
@@ -193,7 +193,7 @@ def pnp_ds(before: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         >>> pnp_ds(torch.tensor([0.0, 1.0, 3.0]))
         tensor([0.0000, 0.6931, 1.3863])
 
-    Source: see :func:`pnp`.
+    Source: see :func:`pnp`; eq. 12 there.
     """
     return before.log1p()
 
@@ -208,7 +208,7 @@ def pnp_dq(before: Float[Tensor, "*n"], *, power: float = 4.0) -> Float[Tensor, 
         >>> pnp_dq(torch.tensor([0.0, 1.0, 3.0]))
         tensor([0.0000, 0.9375, 0.9961])
 
-    Source: see :func:`pnp`.
+    Source: see :func:`pnp`; eq. 13 there.
     """
     # The one is exact where few are before, the other has a gradient where many are.
     exact = -(-power * before.detach().log1p()).expm1()
@@ -247,9 +247,9 @@ def pnp(
     Source:
         Li, Min, Song, Zhu, Kang, Wei, Wei, Jiang: Rethinking the Optimization of Average
         Precision: Only Penalizing Negative Instances before Positive Ones Is Enough, AAAI 2022,
-        arXiv:2102.04640, PNP-O and its variants, with the power of the authors' best run.
-        Their program, and others after it, count every anchor among its own positives; here it is
-        not.
+        arXiv:2102.04640, eq. 5 (PNP-O), 7 (PNP-Iu), 9 (PNP-Ib), 12 (PNP-Ds) and 13 (PNP-Dq), with
+        the power of the authors' best run. Their program, and others after it, count every anchor
+        among its own positives; here it is not.
     """
     return _ranked(pairs, lambda before, _: penalty(before), temperature, positives)
 

@@ -54,7 +54,7 @@ def zero_mean(embeddings: Float[Tensor, "n d"]) -> Terms:
 
     Source:
         Yuan et al.: Signal-to-Noise Ratio: A Robust Distance Metric for Deep Metric Learning,
-        CVPR 2019, the regularisation of its losses.
+        CVPR 2019, arXiv:1904.02616, the regularisation of its losses.
     """
     return _over_rows(full_precision(embeddings).sum(dim=-1).abs())
 
@@ -92,7 +92,7 @@ def nearest_rival(pairs: Pairs) -> Terms:
 
     Source:
         Zhao, Xu, Cheng: RegularFace: Deep Face Recognition via Exclusive Regularization,
-        CVPR 2019, the exclusive regularisation, as a mean over all identities.
+        CVPR 2019, L_r of the section on exclusive regularisation, a mean over all identities.
     """
     rivals = pairs.distance.masked_fill(~pairs.negative, torch.inf)
     nearest = F.pad(rivals, (0, 1), value=torch.inf).amin(dim=1)

@@ -49,7 +49,7 @@ class SubCentreArcFaceLoss(ClassificationLoss):
         1.862
 
     Source:
-        Deng et al.: Sub-center ArcFace, ECCV 2020, sec. 3.2 to 3.4.
+        Deng et al.: Sub-center ArcFace, ECCV 2020, eq. 2 and sec. 3.2 to 3.4.
     """
 
     def __init__(
