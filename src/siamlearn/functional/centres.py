@@ -71,7 +71,7 @@ def soft_centres(pairs: Pairs, *, centres: int, temperature: float = 0.1) -> Pai
 
     Source:
         Qian et al.: SoftTriple Loss: Deep Metric Learning Without Triplet Sampling, ICCV 2019,
-        sec. 3.3: the relaxed similarity, on 1 - cosine, which changes nothing.
+        arXiv:1909.05235, sec. 3.3: the relaxed similarity, on 1 - cosine, which changes nothing.
     """
     if centres == 1:
         return pairs
@@ -103,7 +103,7 @@ def centre_merging(vectors: Float[Tensor, "r d"], *, centres: int) -> Float[Tens
 
     Source:
         Qian et al.: SoftTriple Loss: Deep Metric Learning Without Triplet Sampling, ICCV 2019,
-        sec. 3.4, with its factor 1 / (C K (K - 1)) and without its weight tau.
+        arXiv:1909.05235, sec. 3.4, with its factor 1 / (C K (K - 1)) and without its weight tau.
     """
     each = unit(vectors).reshape(-1, centres, vectors.shape[-1])
     # Each pair is in it twice, and each centre with itself, at 0.

@@ -223,8 +223,9 @@ def distance_weighted(
 
     Source:
         Wu, Manmatha, Smola, Krähenbühl: Sampling Matters in Deep Embedding Learning, ICCV 2017,
-        sec. 4: the density q(d) and the clipped weights min(λ, 1/q(d)), with the two cuts of the
-        authors' code; there with putting back, one negative for each positive.
+        arXiv:1706.07567, sec. 4: the density q(d), its first equation, and the clipped weights
+        min(λ, 1/q(d)), with the two cuts of the authors' code; there with putting back, one
+        negative for each positive.
     """
     distance = pairs.distance.detach()
     within = pairs.negative & (distance < farthest)

@@ -139,9 +139,10 @@ def margin_based(
 
     Source:
         Wu, Manmatha, Smola, Krähenbühl: Sampling Matters in Deep Embedding Learning, ICCV 2017,
-        sec. 4.2. There nu β is added once a pair and divided by the number of pairs that cost
-        anything, so that it weighs the more the better the embeddings are; here it is a mean of
-        its own. A boundary for each single picture is left out.
+        arXiv:1706.07567, sec. 4, "margin based loss". There nu β is added once a pair and divided
+        by the number of pairs that cost anything, so that it weighs the more the better the
+        embeddings are; here it is a mean of its own. A boundary for each single picture is left
+        out.
     """
     level = boundary
     if isinstance(level, Tensor) and level.ndim:
@@ -195,7 +196,8 @@ def sigmoid(
 
     Source:
         Zhai, Mustafa, Kolesnikov, Beyer: Sigmoid Loss for Language Image Pre-Training, ICCV 2023,
-        sec. 3.2 and algorithm 1; on 1 - cosine.
+        arXiv:2303.15343, sec. 3.2 (its equations have no numbers) and algorithm 1; on 1 - cosine.
+        The sign of the bias is that of the algorithm; in the equation it is the other one.
     """
     chosen = pairs.positive | pairs.negative
     logit = (scale + bias) - scale * pairs.distance

@@ -115,7 +115,7 @@ def soft_triple(
 
     Source:
         Qian et al.: SoftTriple Loss: Deep Metric Learning Without Triplet Sampling, ICCV 2019,
-        sec. 3.3, without the regulariser of sec. 3.4, which is
+        arXiv:1909.05235, sec. 3.3, without the regulariser of sec. 3.4, which is
         :func:`~siamlearn.functional.centres.centre_merging`.
     """
     by_class = soft_centres(pairs, centres=centres, temperature=softness)

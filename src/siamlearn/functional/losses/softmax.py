@@ -135,8 +135,8 @@ def decoupled(pairs: Pairs, *, temperature: Temperature = 0.07) -> Terms:
         tensor(-1.5000)
 
     Source:
-        Yeh et al.: Decoupled Contrastive Learning, ECCV 2022, arXiv:2110.06848, L_DC of sec. 3;
-        for any number of positives, and without the weights of its variant DCLW.
+        Yeh et al.: Decoupled Contrastive Learning, ECCV 2022, arXiv:2110.06848, eq. 6 (L_DC), as a
+        mean, for any number of positives, and without the weights of its variant DCLW.
     """
     logits = pairs.distance / -temperature
     rivals = log_sum_exp(logits, pairs.negative)

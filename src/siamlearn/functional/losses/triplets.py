@@ -54,9 +54,9 @@ def triplet(pairs: Pairs, *, margin: float = 0.2) -> Terms:
     Source:
         Schroff, Kalenichenko, Philbin: FaceNet, CVPR 2015, eq. 3, on plain instead of squared
         distances (pass ``squared_euclidean`` for those); the mean over non-zero triplets:
-        Hermans, Beyer, Leibe: In Defense of the Triplet Loss, arXiv:1703.07737, sec. 2 ("batch
-        all"). Swapping anchor and positive, as Balntas et al. do, needs the distance of positive
-        and negative, which is in another row: see
+        Hermans, Beyer, Leibe: In Defense of the Triplet Loss, arXiv:1703.07737, eq. 6 ("batch
+        all") with sec. 3.4. Swapping anchor and positive, as Balntas et al. do, needs the distance
+        of positive and negative, which is in another row: see
         :func:`~siamlearn.functional.pairings.anchor_swap`.
     """
     return _hinges(pairs, margin, semi_hard=False)
@@ -107,8 +107,9 @@ def soft_triplet(pairs: Pairs, *, margin: float = 0.0) -> Terms:
         tensor(0.6931)
 
     Source:
-        Hermans, Beyer, Leibe: In Defense of the Triplet Loss, arXiv:1703.07737, sec. 2 ("soft
-        margin"), over all triplets.
+        Hermans, Beyer, Leibe: In Defense of the Triplet Loss, arXiv:1703.07737, eq. 6 ("batch
+        all"), with the softplus of sec. 2 ("soft-margin", without a number) for its hinge; there
+        without a margin.
     """
     found = places(pairs.positive)
     where, real = (None, pairs.positive) if found is None else found
@@ -157,7 +158,7 @@ def batch_hard(
 
     Source:
         Hermans, Beyer, Leibe: In Defense of the Triplet Loss, arXiv:1703.07737, eq. 5, as the mean
-        over anchors instead of their sum.
+        over anchors that sec. 2 speaks of and the equation leaves out.
     """
     distance = pairs.distance.detach()
     farthest = pairs.distance.gather(-1, _highest(distance, pairs.positive))
@@ -199,8 +200,9 @@ def ranked_list(
 
     Source:
         Wang, Hua, Kodirov, Hu, Garnier, Robertson: Ranked List Loss for Deep Metric Learning,
-        CVPR 2019, arXiv:1903.03238, sec. 3, on Euclidean distances of unit vectors, for which the
-        defaults are meant.
+        CVPR 2019, arXiv:1903.03238, eq. 8, 9 and 11 to 13 of the CVPR version, on Euclidean
+        distances of unit vectors, for which the defaults are meant. References learn as well as
+        anchors; the paper holds them constant.
     """
     far = torch.where(pairs.positive, pairs.distance - (boundary - margin), 0).relu()
     near = torch.where(pairs.negative, boundary - pairs.distance, 0).relu()

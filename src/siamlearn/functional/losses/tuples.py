@@ -95,7 +95,7 @@ def circle(pairs: Pairs, *, relaxation: float = 0.25, scale: float = 256.0) -> T
 
     Source:
         Sun et al.: Circle Loss: A Unified Perspective of Pair Similarity Optimization, CVPR 2020,
-        arXiv:2002.10857, eq. 6, with the weights of eq. 5 and the margins of sec. 3.3.
+        arXiv:2002.10857, eq. 6, with the weights of eq. 5 and the margins of sec. 3.2.
     """
     pull_by, near = _weighed(pairs.few(pairs.distance), relaxation, scale)
     push_by, far = _weighed(1 - pairs.distance, relaxation, scale)
@@ -136,8 +136,9 @@ def tuplet_margin(pairs: Pairs, *, slack: float = 0.1, scale: float = 64.0) -> T
 
     Source:
         Yu, Tao: Deep Metric Learning with Tuplet Margin Loss, ICCV 2019, sec. 3; without its
-        term of intra-pair variance. Written without an arc cosine, which has no slope at 1; where
-        two embeddings are in one direction, the sine is taken to have none either.
+        term of intra-pair variance, and over all negatives, where it draws one of each other
+        identity. Written without an arc cosine, which has no slope at 1; where two embeddings are
+        in one direction, the sine is taken to have none either.
     """
     near = pairs.few(pairs.distance)
     cosine, square = 1 - near, near * (2 - near)
@@ -262,7 +263,8 @@ def generalised_lifted(pairs: Pairs, *, margin: float = 1.0) -> Terms:
 
     Source:
         Hermans, Beyer, Leibe: In Defense of the Triplet Loss for Person Re-Identification,
-        arXiv:1703.07737, sec. 2, L_LG; as a mean.
+        arXiv:1703.07737, eq. 7 (L_LG), as the mean that sec. 2 speaks of and the equation leaves
+        out.
     """
     positive = log_sum_exp(pairs.few(pairs.distance), pairs.few(pairs.positive))
     negative = log_sum_exp(margin - pairs.distance, pairs.negative)
