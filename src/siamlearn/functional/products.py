@@ -17,13 +17,8 @@ from torch import Tensor
 
 from siamlearn.functional.distances import cosine, euclidean, squared_euclidean
 from siamlearn.functional.pairs import Distance
-from siamlearn.functional.vectors import (
-    centred,
-    measured_by_squares,
-    polar,
-    squarable,
-    square_distance,
-)
+from siamlearn.functional.squares import Squares
+from siamlearn.functional.vectors import centred, measured_by_squares, polar
 
 __all__ = ["Products", "Sum", "ends_of", "products"]
 
@@ -159,20 +154,19 @@ class _Lengths(Products):
     def __init__(self, queries: Tensor, references: Tensor, *, squared: bool) -> None:
         super().__init__(*centred(queries, references))
         self.squared = squared
-        self.by_squares = measured_by_squares(queries)
-        self.factors = squarable(queries, references) if self.by_squares else (queries, references)
+        by_squares = measured_by_squares(queries)
+        self.squares = Squares(queries, references) if by_squares else None
 
     def distance(self, rows: slice, columns: slice) -> Tensor:
-        left, right = self.factors[0][rows], self.factors[1][columns]
-        if self.by_squares:
-            self.square = square_distance(left, right)
-            distance = self.square if self.squared else self.square.sqrt()
+        if self.squares is not None:
+            self.square = self.squares.block(rows, columns)
+            self.last = self.square if self.squared else self.square.sqrt()
         else:
-            distance = torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist")
+            sides = self.queries[rows], self.references[columns]
+            distance = torch.cdist(*sides, compute_mode="donot_use_mm_for_euclid_dist")
             self.square = distance.square()
-            distance = self.square if self.squared else distance
-        self.last = distance
-        return distance
+            self.last = self.square if self.squared else distance
+        return self.last
 
     def pull(self, slope: Tensor, rows: slice, columns: slice, sums: tuple[Sum, Sum]) -> None:
         by, slope = self._weight(slope, self.last, self.square)
@@ -263,9 +257,14 @@ def _pull_few(
     by: int,
 ) -> None:
     """Add to both sides what some pairs of each row say, without products of whole matrices."""
-    for one, other in zip(weight.T, partners.T, strict=True):
-        sums[0].addcmul_(one[:, None], sides[1][other], value=by)
-        sums[1].index_add_(0, other, one[:, None] * sides[0], alpha=by)
+    (here, there), dimensions = sides, sides[0].shape[1]
+    # A few columns at once, so that their vectors are no more numbers than the block has.
+    width = max(1, len(there) // max(dimensions, 1))
+    for start in range(0, weight.shape[1], width):
+        one, other = (each[:, start : start + width] for each in (weight, partners))
+        sums[0].add_(torch.bmm(one[:, None], there[other]).squeeze(1), alpha=by)
+        said = (one[:, :, None] * here[:, None]).flatten(0, 1)
+        sums[1].index_add_(0, other.flatten(), said, alpha=by)
 
 
 def ends_of(made: Tensor) -> list[Tensor]:
