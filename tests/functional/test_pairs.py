@@ -306,3 +306,29 @@ def test_embeddings_all_but_in_one_direction_keep_their_gradient_in_one_block():
         gradients.append(torch.autograd.grad(cost, embeddings)[0].double())
 
     assert (gradients[0] - gradients[1]).norm() < 0.01 * gradients[1].norm()
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("rows", [1, 3, 8, 23])
+def test_what_is_known_of_a_block_is_what_its_masks_say(rows, symmetric):
+    embeddings, labels = a_batch(24)[0].detach(), torch.arange(24) // 3
+    known = []
+
+    def look(pairs: Pairs) -> Terms:
+        same = pairs.label[:, None] == labels[24 - pairs.distance.shape[1] :]
+        assert not (pairs.positive & ~same).any()
+        assert not (pairs.negative & same).any()
+        known.append(pairs.rest is not None and pairs.partners is not None)
+        for mask in (pairs.negative, pairs.negative | pairs.positive):
+            found = pairs.select(pairs.distance, mask, -7.0)
+            assert found.equal(torch.where(mask, pairs.distance, -7.0))
+        kept = pairs.keep(positive=pairs.positive, negative=pairs.distance > 1)
+        found = kept.select(pairs.distance, kept.negative, -7.0)
+        assert found.equal(torch.where(kept.negative, pairs.distance, -7.0))
+        return Terms(pairs.distance.sum(), pairs.positive.sum() + pairs.negative.sum())
+
+    sides = embeddings, labels, embeddings, labels
+    own = torch.arange(24)
+    found = accumulate(look, *sides, distance=euclidean, own=own, rows=rows, symmetric=symmetric)
+    assert found.count == 24 * 23
+    assert any(known)

@@ -44,7 +44,7 @@ def angular(pairs: Pairs) -> Terms:
         arXiv:1708.01682, eq. 8. Half of each batch are anchors, the other half their positives, as
         in the paper; with more pictures of an identity, each is still in one pair.
     """
-    cost, slope = softplus_of_sum(-pairs.distance, pairs.negative)
+    cost, slope = softplus_of_sum(-pairs.distance, pairs.negative, pairs)
     return Terms(cost.sum(), pairs.negative.any(dim=-1).sum(), slope.neg_())
 
 

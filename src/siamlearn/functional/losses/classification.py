@@ -54,7 +54,7 @@ def normalised_softmax(
     """
     place, mine = _positives(pairs)
     moved = mine if margin is None else margin(mine)
-    rivals = log_sum_exp(pairs.distance * -scale, pairs.negative)
+    rivals = log_sum_exp(pairs.distance * -scale, pairs.negative, pairs)
     lack = rivals.log[:, None] + moved.distance * scale
     # Beyond its threshold softplus is the identity; its usual 20 is too low for float64.
     total = torch.where(mine.positive, F.softplus(lack, threshold=40), 0).sum()

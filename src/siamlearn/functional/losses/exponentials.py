@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from siamlearn.functional.pairs import Pairs
+
 __all__ = ["RowSum", "how_many", "log_sum_exp", "softplus", "softplus_of_sum"]
 
 
@@ -40,10 +42,15 @@ class RowSum(NamedTuple):
         return self.parts.mul_((rows / self.whole)[:, None])
 
 
-def log_sum_exp(logits: Float[Tensor, "q r"], mask: Bool[Tensor, "q r"]) -> RowSum:
+def log_sum_exp(
+    logits: Float[Tensor, "q r"], mask: Bool[Tensor, "q r"], pairs: Pairs | None = None
+) -> RowSum:
     """Logarithm of the sum of the exponentials of the chosen entries of each row.
 
     No gap is too large for it: the largest chosen entry of a row is taken out first.
+
+    Args:
+        pairs: the block, where the mask has all of its negatives; it is faster to know that.
 
     Example:
         >>> logits, mask = torch.tensor([[0.0, 0.0, 7.0]]), torch.tensor([[True, True, False]])
@@ -51,7 +58,8 @@ def log_sum_exp(logits: Float[Tensor, "q r"], mask: Bool[Tensor, "q r"]) -> RowS
         >>> total.log, total.weigh(torch.ones(1))
         (tensor([0.6931]), tensor([[0.5000, 0.5000, 0.0000]]))
     """
-    log, parts, whole = _LogSumExp.apply(logits, mask)
+    chosen = None if pairs is None else pairs.select(logits.detach(), mask, -torch.inf)
+    log, parts, whole = _LogSumExp.apply(logits, mask, chosen)
     return RowSum(log, parts, whole)
 
 
@@ -67,7 +75,7 @@ def softplus(values: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
 
 
 def softplus_of_sum(
-    logits: Float[Tensor, "q r"], mask: Bool[Tensor, "q r"]
+    logits: Float[Tensor, "q r"], mask: Bool[Tensor, "q r"], pairs: Pairs | None = None
 ) -> tuple[Float[Tensor, " q"], Float[Tensor, "q r"]]:
     """log(1 + Σ e^x) of each row over the chosen entries, and its slope by each.
 
@@ -75,7 +83,7 @@ def softplus_of_sum(
         >>> softplus_of_sum(torch.zeros(1, 3), torch.tensor([[True, False, False]]))
         (tensor([0.6931]), tensor([[0.5000, 0.0000, 0.0000]]))
     """
-    chosen = log_sum_exp(logits, mask)
+    chosen = log_sum_exp(logits, mask, pairs)
     return softplus(chosen.log), chosen.weigh(chosen.log.detach().sigmoid())
 
 
@@ -93,12 +101,14 @@ class _LogSumExp(torch.autograd.Function):
     """In place on one new tensor going forward; plain torch going back, and twice if need be."""
 
     @staticmethod
-    def forward(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        logits: Tensor, mask: Tensor, chosen: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         digits = torch.finfo(logits.dtype)
         if not logits.shape[1]:
             lowest = logits.new_full((len(logits),), digits.min / 4)
             return lowest, logits.clone(), torch.ones_like(lowest)
-        parts = torch.where(mask, logits, -torch.inf)
+        parts = torch.where(mask, logits, -torch.inf) if chosen is None else chosen
         largest = parts.amax(dim=1)
         nothing = largest == -torch.inf
         largest = largest.masked_fill(nothing, 0)
@@ -111,16 +121,16 @@ class _LogSumExp(torch.autograd.Function):
         return (whole.log() + largest).masked_fill(nothing, digits.min / 4), parts, whole
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, ...]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.mark_non_differentiable(*output[1:])
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs)
+        ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None, *_: Any) -> tuple[Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor | None, *_: Any) -> tuple[Tensor | None, None, None]:
         if gradient is None:
-            return None, None
+            return None, None, None
         logits, mask = ctx.saved_tensors
         # With -inf instead, an empty row would be NaN until the mask drops it.
         low = logits.masked_fill(~mask, torch.finfo(logits.dtype).min / 4)
-        return gradient[:, None] * low.softmax(dim=1).masked_fill(~mask, 0), None
+        return gradient[:, None] * low.softmax(dim=1).masked_fill(~mask, 0), None, None

@@ -59,7 +59,7 @@ def contrastive(
     """
     if apart:
         return _apart(pairs, inner=positive_margin, outer=margin, squared=squared)
-    push = (margin - pairs.distance).masked_fill_(~pairs.negative, 0).relu_()
+    push = pairs.select(margin - pairs.distance, pairs.negative, 0).relu_()
     pull = torch.where(pairs.few(pairs.positive), pairs.few(pairs.distance) - positive_margin, 0)
     pull = pull.relu()
     count = pairs.few(pairs.positive).count_nonzero() + pairs.negative.count_nonzero()
@@ -262,7 +262,7 @@ def intra_pair_variance(
     far = positive_slack + (1 - positive_slack) * means[0]
     near = (1 + slack) * means[1] - slack
     pull = torch.where(pairs.positive, pairs.distance - far, 0).relu_()
-    push = torch.where(pairs.negative, near - pairs.distance, 0).relu_()
+    push = pairs.select(near - pairs.distance, pairs.negative, 0).relu_()
     return Terms(
         torch.stack([pull.square().sum(), push.square().sum()]),
         torch.stack([pairs.positive.count_nonzero(), pairs.negative.count_nonzero()]),
@@ -281,7 +281,7 @@ def _apart(
     """Positives beyond one distance and negatives within another, averaged apart, over those."""
     positive = pairs.few(pairs.positive)
     pull = torch.where(positive, (pairs.few(pairs.distance) - inner).relu(), 0)
-    push = (outer - pairs.distance).masked_fill_(~pairs.negative, 0).relu_()
+    push = pairs.select(outer - pairs.distance, pairs.negative, 0).relu_()
     # 1 where it costs anything, 0 elsewhere; float32 counts a row exactly, but not all of them.
     costs = [part.detach().sign() for part in (pull, push)]
     count = torch.stack([each.sum(dim=1).long().sum() for each in costs])

@@ -71,7 +71,7 @@ def proxy_anchor(pairs: Pairs, *, margin: float = 0.1, scale: float = 32.0) -> T
     hard = scale * (pairs.distance - 1 + margin)
     near = scale * (1 - pairs.distance + margin)
     pull, pull_slope = softplus_of_sum(hard, pairs.positive)
-    push, push_slope = softplus_of_sum(near, pairs.negative)
+    push, push_slope = softplus_of_sum(near, pairs.negative, pairs)
     counted = pairs.positive.any(dim=-1).sum()
     everyone = torch.full_like(counted, len(pairs.distance))
     return Terms(

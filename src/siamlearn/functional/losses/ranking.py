@@ -293,7 +293,7 @@ def _ranked(
     own = distance.gather(1, columns) / temperature
     own, mates = torch.where(real, own, 0), torch.where(real, own, torch.inf)
     # What is at infinity is before nobody.
-    rivals = (distance / temperature).masked_fill(~pairs.negative, torch.inf)
+    rivals = pairs.select(distance / temperature, pairs.negative, torch.inf)
     share = real.to(own.dtype) / real.sum(dim=1, keepdim=True).clamp(min=1)
     count = real.any(dim=1).sum()
     if compiled:

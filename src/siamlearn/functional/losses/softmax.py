@@ -72,7 +72,7 @@ def against_negatives(
         >>> against_negatives(torch.zeros(1, 2), torch.zeros(1, 2), pairs)
         (tensor(0.6931), tensor([[0.0000, 0.5000]]), tensor([[0.5000, 0.0000]]))
     """
-    rivals = log_sum_exp(logits, pairs.negative)
+    rivals = log_sum_exp(logits, pairs.negative, pairs)
     positive, lack = pairs.few(pairs.positive), rivals.log[:, None] - near
     # Beyond its threshold softplus is the identity; its usual 20 is too low for float64.
     total = torch.where(positive, F.softplus(lack, threshold=40), 0).sum()
@@ -103,7 +103,7 @@ def sup_con(pairs: Pairs, *, temperature: Temperature = 0.07) -> Terms:
         mean over anchors instead of their sum; on 1 - cosine, which changes nothing.
     """
     logits = pairs.distance / -temperature
-    everyone = log_sum_exp(logits, pairs.positive | pairs.negative)
+    everyone = log_sum_exp(logits, pairs.positive | pairs.negative, pairs)
     positive = pairs.few(pairs.positive)
     positives = how_many(positive)
     counted = positives > 0
@@ -139,7 +139,7 @@ def decoupled(pairs: Pairs, *, temperature: Temperature = 0.07) -> Terms:
         mean, for any number of positives, and without the weights of its variant DCLW.
     """
     logits = pairs.distance / -temperature
-    rivals = log_sum_exp(logits, pairs.negative)
+    rivals = log_sum_exp(logits, pairs.negative, pairs)
     positive = pairs.few(pairs.positive)
     positives = how_many(positive)
     pushed = rivals.log.where(how_many(pairs.negative) > 0, 0) * positives
@@ -174,7 +174,7 @@ def nca(pairs: Pairs, *, temperature: Temperature = 1.0) -> Terms:
     logits = pairs.distance / -temperature
     is_positive = pairs.few(pairs.positive)
     positive = log_sum_exp(pairs.few(logits), is_positive)
-    negative = log_sum_exp(logits, pairs.negative)
+    negative = log_sum_exp(logits, pairs.negative, pairs)
     counted = how_many(is_positive) > 0
     lack = torch.where(counted, negative.log - positive.log, 0)
     total = torch.where(counted, F.softplus(lack, threshold=40), 0).sum()

@@ -115,7 +115,7 @@ def soft_triplet(pairs: Pairs, *, margin: float = 0.0) -> Terms:
     where, real = (None, pairs.positive) if found is None else found
     reach = pairs.distance + margin
     reach = (reach if where is None else reach.gather(-1, where)).masked_fill(~real, -torch.inf)
-    away = pairs.distance.masked_fill(~pairs.negative, torch.inf)
+    away = pairs.select(pairs.distance, pairs.negative, torch.inf)
     q, r = pairs.distance.shape
     together = 1 if where is not None else max(1, 2**24 // max(q * r, 1))
     total, by_negative, by_positive = pairs.distance.new_zeros(q), torch.zeros_like(away), []
@@ -205,7 +205,7 @@ def ranked_list(
         anchors; the paper holds them constant.
     """
     far = torch.where(pairs.positive, pairs.distance - (boundary - margin), 0).relu()
-    near = torch.where(pairs.negative, boundary - pairs.distance, 0).relu()
+    near = pairs.select(boundary - pairs.distance, pairs.negative, 0).relu_()
     slope = _shares(far.detach(), 0) - balance * _shares(near.detach(), scale)
     # Where the slope is above zero the pair is a positive, and below it a negative.
     counted = (pairs.positive | pairs.negative).any(dim=-1)
@@ -230,7 +230,7 @@ def _highest(value: Float[Tensor, "q r"], mask: Bool[Tensor, "q r"]) -> Int[Tens
 def _hinges(pairs: Pairs, margin: float, *, semi_hard: bool) -> Terms:
     """The sum of max(0, p - n + margin) over triplets; semi-hard: over those with p < n alone."""
     distance = pairs.distance.detach()
-    away = distance.masked_fill(~pairs.negative, torch.inf)
+    away = pairs.select(distance, pairs.negative, torch.inf)
     found = places(pairs.positive)
     if found is not None and found[0].shape[1] <= FEW:
         where, real = found

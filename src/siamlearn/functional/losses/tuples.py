@@ -59,7 +59,7 @@ def multi_similarity(
     """
     apart = pairs.distance - (1 - base)
     positive = log_sum_exp(positive_scale * pairs.few(apart), pairs.few(pairs.positive))
-    negative = log_sum_exp(-negative_scale * apart, pairs.negative)
+    negative = log_sum_exp(-negative_scale * apart, pairs.negative, pairs)
     costs = (
         F.softplus(positive.log, threshold=40) / positive_scale
         + F.softplus(negative.log, threshold=40) / negative_scale
@@ -100,7 +100,7 @@ def circle(pairs: Pairs, *, relaxation: float = 0.25, scale: float = 256.0) -> T
     pull_by, near = _weighed(pairs.few(pairs.distance), relaxation, scale)
     push_by, far = _weighed(1 - pairs.distance, relaxation, scale)
     positive = log_sum_exp(near, pairs.few(pairs.positive))
-    negative = log_sum_exp(far, pairs.negative)
+    negative = log_sum_exp(far, pairs.negative, pairs)
     counted = _with_both(pairs)
     both = torch.where(counted, positive.log + negative.log, 0)
     total = torch.where(counted, F.softplus(both, threshold=40), 0).sum()
@@ -212,7 +212,7 @@ def crowding(pairs: Pairs, *, margin: float = 1.0) -> Float[Tensor, " q"]:
         >>> crowding(Pairs(torch.tensor([[0.0, 1.0, 1.0]]), same, ~same))
         tensor([0.6931])
     """
-    return log_sum_exp(margin - pairs.distance.detach(), pairs.negative).log
+    return log_sum_exp(margin - pairs.distance.detach(), pairs.negative, pairs).log
 
 
 def rivalry(
@@ -236,7 +236,7 @@ def _lack(
     pairs: Pairs, rivals: Tensor | None, margin: float
 ) -> tuple[RowSum, Float[Tensor, "q r"], Tensor]:
     """The negatives of each query; how far positives lack; which share is its own negatives'."""
-    negative = log_sum_exp(margin - pairs.distance, pairs.negative)
+    negative = log_sum_exp(margin - pairs.distance, pairs.negative, pairs)
     crowd, share = negative.log[:, None], torch.ones((), device=pairs.distance.device)
     if rivals is not None:
         share = (crowd.detach() - rivals).sigmoid_()
@@ -267,7 +267,7 @@ def generalised_lifted(pairs: Pairs, *, margin: float = 1.0) -> Terms:
         out.
     """
     positive = log_sum_exp(pairs.few(pairs.distance), pairs.few(pairs.positive))
-    negative = log_sum_exp(margin - pairs.distance, pairs.negative)
+    negative = log_sum_exp(margin - pairs.distance, pairs.negative, pairs)
     counted = _with_both(pairs)
     costs = torch.where(counted, positive.log + negative.log, 0).relu()
     pull = (costs.detach() > 0).to(costs.dtype)
