@@ -9,6 +9,7 @@ Axes: q queries, r references, d embedding dimensions, t separately averaged par
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -67,7 +68,7 @@ def accumulate(
         made = products(distance, vectors, vectors if itself else references.detach())
         half = symmetric and itself and made.symmetric
         blocks = _Blocks(terms, made, (queries, references), labels, own, half=half)
-        height = rows or _rows_that_fit(len(references), references.shape[1], queries.device)
+        height = rows or _rows_that_fit(references, half=half)
         for start in range(0, max(len(queries), 1), height):
             blocks.add(slice(start, start + height))
         return blocks.sum()
@@ -88,13 +89,27 @@ def once(total: Float[Tensor, "*t"]) -> Float[Tensor, "*t"]:
     return known
 
 
-def _rows_that_fit(columns: int, dimensions: int, device: torch.device) -> int:
-    """Measured by benchmarks/losses.py: few pairs fit the cache, many rows make fast products."""
-    columns = max(columns, 1)
-    if device.type != "cpu":
+def _rows_that_fit(references: Float[Tensor, "r d"], *, half: bool) -> int:
+    """Measured by benchmarks/losses.py: many rows make fast products, few fit the cache."""
+    columns, dimensions = max(len(references), 1), references.shape[1]
+    if references.device.type != "cpu":
         return max(16, 2**26 // columns)
+    _keep_what_is_freed()
     # A block is never much larger than the references themselves, which it reads and adds to.
-    return max(2**18 // columns, min(max(64, dimensions // 4), 2**24 // columns), 16)
+    rows = max(2**20 // columns, min(max(64, dimensions // 4), 2**24 // columns), 16)
+    # The fewer the blocks, the more of the other half each of them looks at.
+    return min(rows, max(columns // 4, 64)) if half else rows
+
+
+@cache
+def _keep_what_is_freed() -> None:
+    """Let the GNU C library keep the memory of a block for the next one.
+
+    It gives back what is larger than the largest piece that was ever freed, of 32 MB at most, and
+    to fetch that again, page by page, took a third of the time of a loss. So one piece, which is
+    never touched, is freed once.
+    """
+    torch.empty(2**25 - 2**16, dtype=torch.uint8)
 
 
 class _Blocks:
@@ -164,8 +179,10 @@ class _Blocks:
         return replace(whole, total=_Known.apply(whole.total, [*found.values()], *found))
 
     def _pairs(self, rows: slice, columns: slice) -> Pairs:
-        mine, theirs = self.labels[0][rows], self.labels[1]
-        positive = alike(mine, None if theirs is None else theirs[columns])
+        mine = self.labels[0][rows]
+        distance = self.products.distance(rows, columns)
+        partners = self._few(rows, distance.shape[1])
+        positive = self._alike(mine, columns, partners)
         negative = ~positive
         if self.half:
             # The square on the diagonal has each of its pairs twice, and each query itself.
@@ -174,14 +191,26 @@ class _Blocks:
         elif self.own is not None:
             for mask in (positive, negative):
                 mask.scatter_(1, self.own[rows, None], value=False)
-        distance = self.products.distance(rows, columns)
+        length, rest = self.length.detach()[rows], len(mine) if self.half else 0
+        return Pairs(distance, positive, negative, mine, length, partners, rest)
+
+    def _few(self, rows: slice, columns: int) -> Tensor | None:
+        """The partners of these rows, counted from the first column of the block."""
         partners = None if self.partners is None else self.partners[rows]
-        if partners is not None and partners.shape[1] >= distance.shape[1]:
-            partners = None  # the last block of a half has few columns itself
-        if partners is not None and self.half:
-            itself = torch.arange(len(mine), device=mine.device)[:, None]
-            partners = torch.where(partners < rows.start, itself, partners - rows.start)
-        return Pairs(distance, positive, negative, mine, self.length.detach()[rows], partners)
+        if partners is None or partners.shape[1] >= columns:
+            return None  # the last block of a half has few columns itself
+        if not self.half:
+            return partners
+        itself = torch.arange(len(partners), device=partners.device)[:, None]
+        return torch.where(partners < rows.start, itself, partners - rows.start)
+
+    def _alike(self, mine: Tensor, columns: slice, partners: Tensor | None) -> Tensor:
+        theirs = None if self.labels[1] is None else self.labels[1][columns]
+        if partners is None or theirs is None:
+            return alike(mine, theirs)
+        # Comparing each with each would take seven times as long.
+        nobody = torch.zeros(len(mine), len(theirs), dtype=torch.bool, device=mine.device)
+        return nobody.scatter_(1, partners, mine[:, None] == theirs[partners])
 
     def _part(self, pairs: Pairs, rows: slice) -> Terms:
         if not self.learns or self.has_slope:

@@ -126,8 +126,7 @@ class _Cosine(Products):
         return product.neg_().add_(1).clamp_(0, 2)
 
     def pull(self, slope: Tensor, rows: slice, columns: slice, sums: tuple[Sum, Sum]) -> None:
-        sums[0].pull[rows].addmm_(slope, self.references[columns], alpha=-1)
-        sums[1].pull[columns].addmm_(slope.mT, self.queries[rows], alpha=-1)
+        _pull(slope, (self.queries[rows], self.references[columns]), rows, columns, sums, by=-1)
 
     def pull_few(
         self,
@@ -172,8 +171,7 @@ class _Lengths(Products):
         by, slope = self._weight(slope, self.last, self.square)
         sums[0].weight[rows] += by * slope.sum(dim=1)
         sums[1].weight[columns] += by * slope.sum(dim=0)
-        sums[0].pull[rows].addmm_(slope, self.references[columns], alpha=-by)
-        sums[1].pull[columns].addmm_(slope.mT, self.queries[rows], alpha=-by)
+        _pull(slope, (self.queries[rows], self.references[columns]), rows, columns, sums, by=-by)
 
     def pull_few(
         self,
@@ -246,6 +244,25 @@ def _across(pull: Tensor, unit_: Tensor, length: Tensor) -> Tensor:
     # In place, and by a product without temporaries: proxies may be as large as all else.
     along = torch.bmm(pull[:, None], unit_[:, :, None]).squeeze(-1)
     return pull.addcmul_(along, unit_, value=-1).div_(length.where(length > 0, 1)[:, None])
+
+
+def _pull(
+    weight: Tensor,
+    sides: tuple[Tensor, Tensor],
+    rows: slice,
+    columns: slice,
+    sums: tuple[Sum, Sum],
+    *,
+    by: int,
+) -> None:
+    """Add to both sides what the pairs of a block say, each as much as it weighs."""
+    (here, there), (mine, theirs) = sums, sides
+    if here is there and len(mine) == len(theirs) == len(here.pull):
+        # A batch beside itself in one block: both ways at once, by one product instead of two.
+        here.pull.addmm_(weight.mT.contiguous().add_(weight), theirs, alpha=by)
+        return
+    here.pull[rows].addmm_(weight, theirs, alpha=by)
+    there.pull[columns].addmm_(weight.mT, mine, alpha=by)
 
 
 def _pull_few(
