@@ -285,8 +285,13 @@ def _apart(
     # 1 where it costs anything, 0 elsewhere; float32 counts a row exactly, but not all of them.
     costs = [part.detach().sign() for part in (pull, push)]
     count = torch.stack([each.sum(dim=1).long().sum() for each in costs])
-    ways = [2 * part.detach() for part in (pull, push)] if squared else costs
-    slopes = ways[0] * weights[0], ways[1] * -weights[1]
+    signed = weights[0], -weights[1]
+    if squared:
+        slopes = tuple(
+            part.detach() * (2 * w) for part, w in zip((pull, push), signed, strict=True)
+        )
+    else:
+        slopes = tuple(cost.mul_(w) for cost, w in zip(costs, signed, strict=True))
     totals = [part.square().sum() if squared else part.sum() for part in (pull, push)]
     total = torch.stack([weights[0] * totals[0], weights[1] * totals[1]])
     if pairs.partners is None:

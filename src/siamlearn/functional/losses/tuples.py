@@ -198,8 +198,8 @@ def lifted_structure(
         push = push + pushes
         # No cost of its own: autograd finds there what the slope has.
         total = total + (pushes * (negative.log - negative.log.detach())).sum()
-    slope = negative.weigh(-push).add_(lack.detach())
-    return Terms(total, how_many(pairs.positive).sum(), slope)
+    slope = pairs.add_few(negative.weigh(-push), lack.detach())
+    return Terms(total, how_many(pairs.few(pairs.positive)).sum(), slope)
 
 
 def crowding(pairs: Pairs, *, margin: float = 1.0) -> Float[Tensor, " q"]:
@@ -229,19 +229,27 @@ def rivalry(
         tensor([0.8466, 0.0000])
     """
     _, lack, share = _lack(replace(pairs, distance=pairs.distance.detach()), rivals, margin)
-    return (lack * (1 - share)).sum(dim=0)
+    counts = lack * (1 - share)
+    if pairs.partners is None:
+        return counts.sum(dim=0)
+    return torch.zeros_like(rivals).index_add_(0, pairs.partners.flatten(), counts.flatten())
 
 
 def _lack(
     pairs: Pairs, rivals: Tensor | None, margin: float
-) -> tuple[RowSum, Float[Tensor, "q r"], Tensor]:
-    """The negatives of each query; how far positives lack; which share is its own negatives'."""
+) -> tuple[RowSum, Float[Tensor, "q k"], Tensor]:
+    """The negatives of each query; how far positives lack; which share is its own negatives'.
+
+    The latter two of the columns of :meth:`Pairs.few` alone.
+    """
     negative = log_sum_exp(margin - pairs.distance, pairs.negative, pairs)
     crowd, share = negative.log[:, None], torch.ones((), device=pairs.distance.device)
+    near, positive = pairs.few(pairs.distance), pairs.few(pairs.positive)
     if rivals is not None:
+        rivals = rivals if pairs.partners is None else rivals[pairs.partners]
         share = (crowd.detach() - rivals).sigmoid_()
         crowd = torch.logaddexp(crowd, rivals)
-    return negative, torch.where(pairs.positive, crowd + pairs.distance, 0).relu(), share
+    return negative, torch.where(positive, crowd + near, 0).relu(), share
 
 
 def generalised_lifted(pairs: Pairs, *, margin: float = 1.0) -> Terms:
