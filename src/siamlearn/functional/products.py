@@ -241,9 +241,14 @@ class _Plain(Products):
 
 def _across(pull: Tensor, unit_: Tensor, length: Tensor) -> Tensor:
     """From the gradient by a unit vector to that by the vector: only its direction counts."""
-    # In place, and by a product without temporaries: proxies may be as large as all else.
-    along = torch.bmm(pull[:, None], unit_[:, :, None]).squeeze(-1)
-    return pull.addcmul_(along, unit_, value=-1).div_(length.where(length > 0, 1)[:, None])
+    length = length.where(length > 0, 1)[:, None]
+    # In place, and a few rows at once: proxies may be as large as all else.
+    rows = max(1, 2**17 // max(pull.shape[1], 1))
+    for start in range(0, len(pull), rows):
+        here, there = (each[start : start + rows] for each in (pull, unit_))
+        along = (here * there).sum(dim=1, keepdim=True)
+        here.addcmul_(along, there, value=-1).div_(length[start : start + rows])
+    return pull
 
 
 def _pull(

@@ -160,14 +160,17 @@ class _Polar(torch.autograd.Function):
     def forward(vectors: Tensor) -> tuple[Tensor, Tensor]:
         if not vectors.shape[-1]:
             return vectors.clone(), vectors.new_zeros(vectors.shape[:-1])
-        largest = vectors.abs().amax(dim=-1, keepdim=True)  # vector_norm takes 20 times as long
+        # vector_norm takes 20 times as long, and abs needs a tensor as large as all.
+        largest = torch.maximum(vectors.amax(dim=-1, keepdim=True), -vectors.amin(-1, keepdim=True))
         grain = largest / (2 * torch.frexp(largest).mantissa)
         # Nearer to 0, a gradient would be no float: it grows as the length shrinks.
         least = torch.finfo(vectors.dtype).tiny * 2**20
         grain = grain.where((largest > least) & (largest < torch.inf), 1)
-        length = torch.linalg.vector_norm(vectors / grain, dim=-1, keepdim=True) * grain
+        direction = vectors / grain
+        length = torch.linalg.vector_norm(direction, dim=-1, keepdim=True)
         # Dividing the zero vector by a very small number instead would give it a huge gradient.
-        return vectors / length.where(length > 0, 1), length.squeeze(-1)
+        direction.div_(length.where(length > 0, 1))
+        return direction, (length * grain).squeeze(-1)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
