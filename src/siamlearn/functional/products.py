@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -284,7 +285,9 @@ def _pull_few(
     width = max(1, len(there) // max(dimensions, 1))
     for start in range(0, weight.shape[1], width):
         one, other = (each[:, start : start + width] for each in (weight, partners))
-        sums[0].add_(torch.bmm(one[:, None], there[other]).squeeze(1), alpha=by)
+        # Gathered, weighed and summed in one go, by what is made for that.
+        said = F.embedding_bag(other, there, per_sample_weights=one, mode="sum")
+        sums[0].add_(said, alpha=by)
         said = (one[:, :, None] * here[:, None]).flatten(0, 1)
         sums[1].index_add_(0, other.flatten(), said, alpha=by)
 
