@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import by_hand
 import torch
 from pytorch_metric_learning import distances as peer_distances
 from pytorch_metric_learning import losses as peers
 from pytorch_metric_learning import miners as peer_miners
 from torch import Tensor, nn
-from torch.nn.functional import normalize, softplus
 
 import siamlearn as sl
 from siamlearn.functional import distances, mining
@@ -45,41 +45,6 @@ class Work:
     differs: str = ""
 
 
-class Dense(nn.Module):
-    """The whole matrix at once, as one would write it by hand."""
-
-    def __init__(self, cost: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
-        super().__init__()
-        self.cost = cost
-
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        same = labels[:, None] == labels
-        itself = torch.eye(len(x), dtype=torch.bool, device=x.device)
-        return self.cost(x, same & ~itself, ~same)
-
-
-def contrastive_by_hand(x: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-    d = torch.cdist(x, x)
-    cost = torch.where(positive, d.square(), 0) + torch.where(negative, (1 - d).relu().square(), 0)
-    return cost.sum() / (positive.sum() + negative.sum())
-
-
-def info_nce_by_hand(x: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-    x = normalize(x, dim=1)
-    logits = x @ x.T / 0.07
-    rivals = logits.masked_fill(~negative, -1e9).logsumexp(dim=1, keepdim=True)
-    cost = softplus(rivals - logits)
-    return torch.where(positive, cost, 0).sum() / positive.sum()
-
-
-def sup_con_by_hand(x: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-    x = normalize(x, dim=1)
-    logits = x @ x.T / 0.1
-    everyone = logits.masked_fill(~(positive | negative), -1e9).logsumexp(dim=1)
-    pulled = torch.where(positive, logits, 0).sum(dim=1) / positive.sum(dim=1)
-    return (everyone - pulled).mean()
-
-
 class Mined(nn.Module):
     """A loss of the peer with one of its miners, as its README has it."""
 
@@ -92,8 +57,8 @@ class Mined(nn.Module):
         return cost
 
 
-def arcface(classes: int) -> tuple[Callable[[], nn.Module], Callable[[], nn.Module]]:
-    """Ours and the peer's, of the same weights; the same angle, which the peer has in degrees."""
+def arcface(classes: int) -> tuple[Callable[[], nn.Module], ...]:
+    """All three ways, of the same weights; the same angle, which the peer has in degrees."""
 
     def ours() -> nn.Module:
         return modules.ArcFaceLoss(classes, 512, margin=0.5, scale=64.0)
@@ -104,7 +69,7 @@ def arcface(classes: int) -> tuple[Callable[[], nn.Module], Callable[[], nn.Modu
             loss.W.copy_(ours().proxies.vectors.T)
         return loss
 
-    return ours, peer
+    return ours, peer, lambda: by_hand.ArcFace(ours().proxies.vectors.detach().clone())
 
 
 def works() -> list[Work]:
@@ -116,7 +81,7 @@ def works() -> list[Work]:
             512,
             lambda: sl.InfoNCELoss(0.07),
             lambda: peers.NTXentLoss(0.07),
-            lambda: Dense(info_nce_by_hand),
+            lambda: by_hand.Dense(by_hand.info_nce),
             pictures=2,
             asked="500 times, < 20 MB",
             patience=40,
@@ -126,7 +91,7 @@ def works() -> list[Work]:
             4096,
             lambda: sl.InfoNCELoss(0.07),
             lambda: peers.NTXentLoss(0.07),
-            lambda: Dense(info_nce_by_hand),
+            lambda: by_hand.Dense(by_hand.info_nce),
             pictures=2,
             asked="< 100 MB",
         ),
@@ -135,6 +100,7 @@ def works() -> list[Work]:
             256,
             modules.LiftedStructureLoss,
             lambda: peers.LiftedStructureLoss(neg_margin=1.0, pos_margin=0.0, distance=plain),
+            dense=lambda: by_hand.Dense(by_hand.lifted_structure),
             asked="300 times",
             patience=30,
         ),
@@ -143,6 +109,7 @@ def works() -> list[Work]:
             256,
             modules.TupletMarginLoss,
             peers.TupletMarginLoss,
+            dense=lambda: by_hand.Dense(by_hand.tuplet_margin),
             asked="300 times",
             patience=30,
         ),
@@ -188,7 +155,7 @@ def works() -> list[Work]:
             4096,
             lambda: sl.SupConLoss(0.1),
             lambda: peers.SupConLoss(0.1),
-            lambda: Dense(sup_con_by_hand),
+            lambda: by_hand.Dense(by_hand.sup_con),
             asked="5 times, < 60 MB",
         ),
         Work(
@@ -196,6 +163,7 @@ def works() -> list[Work]:
             1024,
             lambda: modules.MultiSimilarityLoss(base=0.5),
             lambda: peers.MultiSimilarityLoss(alpha=2, beta=50, base=0.5),
+            dense=lambda: by_hand.Dense(by_hand.multi_similarity),
             asked="3 times",
         ),
         Work(
@@ -203,6 +171,7 @@ def works() -> list[Work]:
             1024,
             lambda: modules.CircleLoss(relaxation=0.4, scale=80.0),
             lambda: peers.CircleLoss(m=0.4, gamma=80),
+            dense=lambda: by_hand.Dense(by_hand.circle),
             asked="3 times",
         ),
         Work(
@@ -212,6 +181,7 @@ def works() -> list[Work]:
             lambda: peers.NCALoss(
                 distance=peer_distances.LpDistance(normalize_embeddings=False, power=2)
             ),
+            dense=lambda: by_hand.Dense(by_hand.nca),
             asked="3 times",
         ),
         *(
@@ -220,6 +190,7 @@ def works() -> list[Work]:
                 size,
                 lambda: sl.ContrastiveLoss(1.0, squared=False, apart=True),
                 lambda: peers.ContrastiveLoss(distance=plain),
+                lambda: by_hand.Dense(by_hand.contrastive_apart),
                 asked=asked,
             )
             for size, asked in ((1024, "3 times"), (4096, "5 times, < 50 MB"))
@@ -230,7 +201,7 @@ def works() -> list[Work]:
                 size,
                 lambda: sl.ContrastiveLoss(1.0),
                 None,
-                lambda: Dense(contrastive_by_hand),
+                lambda: by_hand.Dense(by_hand.contrastive),
             )
             for size in (1024, 4096)
         ),
@@ -263,6 +234,7 @@ def works() -> list[Work]:
             lambda: peers.SignalToNoiseRatioContrastiveLoss(
                 distance=peer_distances.SNRDistance(normalize_embeddings=False)
             ),
+            dense=lambda: by_hand.Dense(by_hand.signal_to_noise),
             asked="5 times",
         ),
         *(
