@@ -191,7 +191,7 @@ class _Blocks:
         elif self.own is not None:
             for mask in (positive, negative):
                 mask.scatter_(1, self.own[rows, None], value=False)
-        length, rest = self.length.detach()[rows], len(mine) if self.half else 0
+        length, rest = self.length.detach()[rows], (len(mine) if self.half else 0, negative)
         return Pairs(distance, positive, negative, mine, length, partners, rest)
 
     def _few(self, rows: slice, columns: int) -> Tensor | None:
