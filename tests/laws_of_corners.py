@@ -48,6 +48,18 @@ def test_a_batch_of_none_and_of_one_go_through_the_module(loss, rows):
 
 
 @every_loss
+@pytest.mark.parametrize("rows", [None, 5])
+def test_a_batch_on_the_processor_stays_there_whatever_the_usual_device(loss, rows):
+    embeddings, labels = a_batch(24)[0], torch.arange(24) // 2 % 7
+    module = a_module(loss, rows=rows)
+    here = module(embeddings, labels)
+    with torch.device("meta"):
+        there = module(embeddings, labels)
+
+    assert_same((there,), (here,))
+
+
+@every_loss
 @every_distance
 @pytest.mark.parametrize(
     ("embeddings", "labels"),

@@ -109,7 +109,7 @@ def _keep_what_is_freed() -> None:
     to fetch that again, page by page, took a third of the time of a loss. So one piece, which is
     never touched, is freed once.
     """
-    torch.empty(2**25 - 2**16, dtype=torch.uint8)
+    torch.empty(2**25 - 2**16, dtype=torch.uint8, device="cpu")
 
 
 class _Blocks:
@@ -301,7 +301,7 @@ def _partners(labels: Tensor, others: Tensor | None) -> Tensor | None:
     most = int((torch.searchsorted(ordered, labels, right=True) - first).max())
     if not 0 < most * 4 <= len(others):
         return None
-    return order[(first[:, None] + torch.arange(most)) % len(others)]
+    return order[(first[:, None] + torch.arange(most, device=first.device)) % len(others)]
 
 
 def _slopes(total: Tensor, ends: list[Tensor]) -> list[Tensor | None]:

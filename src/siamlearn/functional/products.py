@@ -75,7 +75,7 @@ class Products(ABC):
     ) -> None:
         """Add what the slope of a loss, by the distances of the last block, says of both sides.
 
-        The slope may be overwritten. It counts as often as ``times`` says.
+        The slope may be overwritten.
         """
 
     def pull_few(
