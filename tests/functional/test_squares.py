@@ -64,6 +64,13 @@ def test_most_of_a_usual_batch_is_taken_in_float32(monkeypatch: pytest.MonkeyPat
     assert found[0, 1] == found[1, 0] == 0
 
 
+def test_so_is_a_batch_whose_identities_are_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = vectors(64, 64, 0)[torch.arange(256) // 4] + 0.1 * vectors(256, 64, 1)
+    monkeypatch.setattr(squares, "square_distance", lambda *_: pytest.fail("took float64"))
+    found, true = Squares(x, x).block(slice(0, 256), EVERYTHING), truth(x, x)
+    assert off(found, true).max() < 5e-7
+
+
 @pytest.mark.parametrize("kind", ["many near", "one far away", "too long", "too short", "none"])
 def test_what_float32_cannot_tell_is_taken_in_float64(
     kind: str, monkeypatch: pytest.MonkeyPatch

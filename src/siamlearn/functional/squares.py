@@ -17,6 +17,9 @@ __all__ = ["Squares"]
 NEAR = 0.25
 """The share of ``|x|² + |y|²`` below which ``|x|² + |y|² - 2xy`` is not left to float32."""
 
+MANY = 1 / 32
+"""The share of a block above which near pairs take longer one by one than all do in float64."""
+
 
 @final
 class Squares:
@@ -63,13 +66,16 @@ class Squares:
         near = None
         if square.numel() and not square.amin() > 0:
             near = torch.nonzero(~(square > 0), as_tuple=True)
-            if len(near[0]) * left.shape[1] > square.numel():
+            if len(near[0]) > MANY * square.numel():
                 return None
         square.add_(NEAR * here).add_(NEAR * there)
         itself.fill_diagonal_(0)
         if near is not None:
-            given = self.given[0][rows][near[0]] - self.given[1][columns][near[1]]
-            square[near] = given.square_().sum(dim=1)
+            # A few at once, so that their differences are no more numbers than the block has.
+            few = max(1, square.numel() // max(left.shape[1], 1))
+            for one, other in zip(*(ends.split(few) for ends in near), strict=True):
+                given = self.given[0][rows][one] - self.given[1][columns][other]
+                square[one, other] = given.square_().sum(dim=1)
         return square
 
     def _is_single(self) -> bool:
