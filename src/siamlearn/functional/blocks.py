@@ -98,7 +98,7 @@ def _rows_that_fit(references: Float[Tensor, "r d"], *, half: bool) -> int:
     # A block is never much larger than the references themselves, which it reads and adds to.
     rows = max(2**20 // columns, min(max(64, dimensions // 4), 2**24 // columns), 16)
     # The fewer the blocks, the more of the other half each of them looks at.
-    return min(rows, max(columns // 4, 64)) if half else rows
+    return min(rows, max(columns // 4, 256)) if half else rows
 
 
 @cache

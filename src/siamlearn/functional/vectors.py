@@ -46,6 +46,8 @@ def polar(
         (tensor([[0.6000, 0.8000],
                 [0.0000, 0.0000]]), tensor([5.0000e+25, 0.0000e+00]))
     """
+    if not (embeddings.requires_grad and torch.is_grad_enabled()):
+        return _Polar.forward(embeddings)  # to call is a third of the time of a small batch
     found: tuple[Tensor, Tensor] = _Polar.apply(embeddings)
     return found
 

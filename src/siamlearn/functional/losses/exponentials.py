@@ -59,8 +59,8 @@ def log_sum_exp(
         (tensor([0.6931]), tensor([[0.5000, 0.5000, 0.0000]]))
     """
     chosen = None if pairs is None else pairs.select(logits.detach(), mask, -torch.inf)
-    log, parts, whole = _LogSumExp.apply(logits, mask, chosen)
-    return RowSum(log, parts, whole)
+    learns = logits.requires_grad and torch.is_grad_enabled()
+    return RowSum(*(_LogSumExp.apply if learns else _LogSumExp.forward)(logits, mask, chosen))
 
 
 def softplus(values: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
