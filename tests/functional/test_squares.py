@@ -65,7 +65,7 @@ def test_most_of_a_usual_batch_is_taken_in_float32(monkeypatch: pytest.MonkeyPat
 
 
 def test_so_is_a_batch_whose_identities_are_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = vectors(64, 64, 0)[torch.arange(256) // 4] + 0.1 * vectors(256, 64, 1)
+    x = vectors(64, 256, 0)[torch.arange(256) // 4] + 0.1 * vectors(256, 256, 1)
     monkeypatch.setattr(squares, "square_distance", lambda *_: pytest.fail("took float64"))
     found, true = Squares(x, x).block(slice(0, 256), EVERYTHING), truth(x, x)
     assert off(found, true).max() < 5e-7

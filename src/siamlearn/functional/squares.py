@@ -18,7 +18,10 @@ NEAR = 0.25
 """The share of ``|x|² + |y|²`` below which ``|x|² + |y|² - 2xy`` is not left to float32."""
 
 MANY = 1 / 32
-"""The share of a block above which near pairs take longer one by one than all do in float64."""
+"""The share of a block above which near pairs take longer one by one than all do in float64.
+
+In few dimensions a difference is fast, and the share one in as many as there are.
+"""
 
 
 @final
@@ -66,14 +69,14 @@ class Squares:
         near = None
         if square.numel() and not square.amin() > 0:
             near = torch.nonzero(~(square > 0), as_tuple=True)
-            if len(near[0]) > MANY * square.numel():
+            if len(near[0]) > max(MANY, 1 / max(left.shape[1], 1)) * square.numel():
                 return None
         square.add_(NEAR * here).add_(NEAR * there)
         itself.fill_diagonal_(0)
         if near is not None:
             # A few at once, so that their differences are no more numbers than the block has.
             few = max(1, square.numel() // max(left.shape[1], 1))
-            for one, other in zip(*(ends.split(few) for ends in near), strict=True):
+            for one, other in zip(*(torch.split(ends, few) for ends in near), strict=True):
                 given = self.given[0][rows][one] - self.given[1][columns][other]
                 square[one, other] = given.square_().sum(dim=1)
         return square
