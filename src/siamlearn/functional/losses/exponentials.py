@@ -58,7 +58,10 @@ def log_sum_exp(
         >>> total.log, total.weigh(torch.ones(1))
         (tensor([0.6931]), tensor([[0.5000, 0.5000, 0.0000]]))
     """
-    chosen = None if pairs is None else pairs.select(logits.detach(), mask, -torch.inf)
+    chosen = None
+    if pairs is not None and pairs.partners is not None:
+        # Never under torch.compile, which would take what comes out for a view of this.
+        chosen = pairs.select(logits.detach(), mask, -torch.inf)
     learns = logits.requires_grad and torch.is_grad_enabled()
     return RowSum(*(_LogSumExp.apply if learns else _LogSumExp.forward)(logits, mask, chosen))
 
