@@ -152,10 +152,10 @@ class _Lengths(Products):
     """|x - y| or its square: the gradient by x is a weight times x - y."""
 
     def __init__(self, queries: Tensor, references: Tensor, *, squared: bool) -> None:
-        super().__init__(*centred(queries, references))
         self.squared = squared
-        by_squares = measured_by_squares(queries)
-        self.squares = Squares(queries, references) if by_squares else None
+        self.squares = Squares(queries, references) if measured_by_squares(queries) else None
+        moved = centred(queries, references) if self.squares is None else self.squares.moved
+        super().__init__(*moved)
 
     def distance(self, rows: slice, columns: slice) -> Tensor:
         if self.squares is not None:

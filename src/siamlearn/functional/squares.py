@@ -34,8 +34,7 @@ class Squares:
     devices, where looking for the near ones would be waiting.
 
     Attributes:
-        queries: measured from the mean of the references.
-        references: likewise.
+        moved: queries and references, measured from the mean of the references.
 
     Example:
         >>> Squares(x := torch.tensor([[0.0], [3.0]]), x).block(slice(0, 1), slice(0, 2))
@@ -45,7 +44,8 @@ class Squares:
     def __init__(self, queries: Float[Tensor, "n d"], references: Float[Tensor, "m d"]) -> None:
         self.itself = queries is references
         self.given = queries, references
-        self.queries, self.references = centred(queries, references)
+        self.moved = centred(queries, references)
+        self.queries, self.references = self.moved
         self.square = self.queries.square().sum(dim=1)
         self.other_square = self.square if self.itself else self.references.square().sum(dim=1)
         self.single = queries.device.type == "cpu" and self._is_single()
@@ -70,15 +70,17 @@ class Squares:
         if square.numel() and not square.amin() > 0:
             near = torch.nonzero(~(square > 0), as_tuple=True)
             if len(near[0]) > max(MANY, 1 / max(left.shape[1], 1)) * square.numel():
+                self.single = False  # so they will be in the next block
                 return None
         square.add_(NEAR * here).add_(NEAR * there)
         itself.fill_diagonal_(0)
         if near is not None:
+            given = self.given[0][rows], self.given[1][columns]
             # A few at once, so that their differences are no more numbers than the block has.
             few = max(1, square.numel() // max(left.shape[1], 1))
             for one, other in zip(*(torch.split(ends, few) for ends in near), strict=True):
-                given = self.given[0][rows][one] - self.given[1][columns][other]
-                square[one, other] = given.square_().sum(dim=1)
+                apart = given[0].index_select(0, one).sub_(given[1].index_select(0, other))
+                square[one, other] = apart.square_().sum(dim=1)
         return square
 
     def _is_single(self) -> bool:
