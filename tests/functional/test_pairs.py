@@ -1,10 +1,17 @@
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from siamlearn.functional.blocks import accumulate
-from siamlearn.functional.distances import cosine, euclidean
+from siamlearn.functional.distances import (
+    cosine,
+    euclidean,
+    signal_to_noise,
+    squared_euclidean,
+)
+from siamlearn.functional.losses import contrastive, sup_con
 from siamlearn.functional.pairings import (
     References,
     adjacent_pairs,
@@ -336,3 +343,30 @@ def test_what_is_known_of_a_block_is_what_its_masks_say(rows, symmetric):
     found = accumulate(look, *sides, distance=euclidean, own=own, rows=rows, symmetric=symmetric)
     assert found.count == 24 * 23
     assert any(known)
+
+
+@pytest.mark.parametrize("distance", [cosine, euclidean, squared_euclidean, signal_to_noise])
+@pytest.mark.parametrize("loss", [nearness, contrastive, partial(contrastive, apart=True), sup_con])
+@pytest.mark.parametrize("beside", ["itself", "others"])
+def test_every_distance_goes_back_block_by_block_as_autograd_does(distance, loss, beside):
+    embeddings = torch.randn(40, 5, generator=torch.Generator().manual_seed(1)).double()
+    embeddings[3], embeddings[9] = 2.0, embeddings[8]  # without variance; twice the same
+    embeddings.requires_grad_()
+    labels = torch.arange(40) // 4
+    others = torch.randn(30, 5, generator=torch.Generator().manual_seed(2)).double()
+    others.requires_grad_()
+    own = torch.arange(40) if beside == "itself" else None
+    sides = (embeddings, labels) if beside == "itself" else (others, labels[:30])
+
+    ends = [embeddings] if beside == "itself" else [embeddings, others]
+
+    def gradients(rows):
+        terms = accumulate(loss, embeddings, labels, *sides, distance=distance, own=own, rows=rows)
+        return torch.autograd.grad(terms.mean(), ends)
+
+    for rows in (None, 7):
+        for found, known in zip(gradients(rows), gradients(40), strict=True):
+            # What has no variance is 1e12 away, of which doubles keep 1e-4.
+            torch.testing.assert_close(
+                found, known, rtol=1e-7, atol=1e-13 * float(known.abs().max())
+            )

@@ -36,7 +36,10 @@ def test_contrastive_apart_counts_what_costs_and_each_kind_on_its_own():
 
     assert terms.total.tolist() == [0.5, 2.0]
     assert terms.count.tolist() == [1, 2]
-    assert terms.slope.tolist() == [[[0, 1, 0, 0, 0, 0, 0, 0]], [[0, 0, -1, -1, 0, 0, 0, 0]]]
+    assert [slope.tolist() for slope in terms.slopes] == [
+        [[0, 1, 0, 0, 0, 0, 0, 0]],
+        [[0, 0, -1, -1, 0, 0, 0, 0]],
+    ]
 
 
 def test_threshold_consistent_is_of_cosines_what_the_paper_says():

@@ -16,7 +16,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from siamlearn.functional.distances import cosine, euclidean, squared_euclidean
+from siamlearn.functional.distances import (
+    cosine,
+    euclidean,
+    signal_to_noise,
+    squared_euclidean,
+)
 from siamlearn.functional.pairs import Distance
 from siamlearn.functional.squares import Squares
 from siamlearn.functional.vectors import centred, measured_by_squares, polar
@@ -109,6 +114,8 @@ def products(
         return _Cosine(queries, references)
     if distance is euclidean or distance is squared_euclidean:
         return _Lengths(queries, references, squared=distance is squared_euclidean)
+    if distance is signal_to_noise:
+        return _SignalToNoise(queries, references)
     return _Plain(queries, references, distance)
 
 
@@ -205,6 +212,52 @@ class _Lengths(Products):
             here.pull + here.weight[:, None] * self.queries,
             there.pull + there.weight[:, None] * self.references,
         )
+
+
+@final
+class _SignalToNoise(Products):
+    """|x - y|² by |x|², of vectors less the mean of their own dimensions."""
+
+    symmetric = False
+
+    def __init__(self, queries: Tensor, references: Tensor) -> None:
+        moved = [queries - queries.mean(dim=1, keepdim=True)]
+        itself = queries is references
+        moved.append(moved[0] if itself else references - references.mean(dim=1, keepdim=True))
+        self.noise = _Lengths(moved[0], moved[1], squared=True)
+        super().__init__(self.noise.queries, self.noise.references)
+        variance = moved[0].square().mean(dim=1)
+        self.signal = variance.clamp(min=1e-12) * queries.shape[1]
+        # The least signal there is does not change, and has no gradient.
+        self.rising = moved[0].where((variance >= 1e-12)[:, None], 0)
+
+    def distance(self, rows: slice, columns: slice) -> Tensor:
+        self.last = self.noise.distance(rows, columns).div_(self.signal[rows, None])
+        return self.last
+
+    def pull(self, slope: Tensor, rows: slice, columns: slice, sums: tuple[Sum, Sum]) -> None:
+        self._pull_signal(slope, self.last, rows, sums)
+        self.noise.pull(slope.div_(self.signal[rows, None]), rows, columns, sums)
+
+    def pull_few(
+        self,
+        slope: Tensor,
+        partners: Tensor,
+        rows: slice,
+        columns: slice,
+        sums: tuple[Sum, Sum],
+    ) -> None:
+        self._pull_signal(slope, self.last.gather(1, partners), rows, sums)
+        slope = slope.div_(self.signal[rows, None])
+        self.noise.pull_few(slope, partners, rows, columns, sums)
+
+    def _pull_signal(self, slope: Tensor, by: Tensor, rows: slice, sums: tuple[Sum, Sum]) -> None:
+        fall = -2 * (slope * by).sum(dim=1) / self.signal[rows]
+        sums[0].pull[rows] += fall[:, None] * self.rising[rows]
+
+    def gradients(self, sums: tuple[Sum, Sum]) -> tuple[Tensor, Tensor]:
+        here, there = (g - g.mean(dim=1, keepdim=True) for g in self.noise.gradients(sums))
+        return here, there
 
 
 @final

@@ -294,6 +294,4 @@ def _apart(
         slopes = tuple(cost.mul_(w) for cost, w in zip(costs, signed, strict=True))
     totals = [part.square().sum() if squared else part.sum() for part in (pull, push)]
     total = torch.stack([weights[0] * totals[0], weights[1] * totals[1]])
-    if pairs.partners is None:
-        return Terms(total, count, torch.stack(slopes))
     return Terms(total, count, slopes=slopes)

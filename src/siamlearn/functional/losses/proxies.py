@@ -68,16 +68,16 @@ def proxy_anchor(pairs: Pairs, *, margin: float = 0.1, scale: float = 32.0) -> T
     Source:
         Kim, Kim, Cho, Kwak: Proxy Anchor Loss for Deep Metric Learning, CVPR 2020, eq. 4.
     """
-    hard = scale * (pairs.distance - 1 + margin)
+    hard = scale * (pairs.few(pairs.distance) - 1 + margin)
     near = scale * (1 - pairs.distance + margin)
-    pull, pull_slope = softplus_of_sum(hard, pairs.positive)
+    pull, pull_slope = softplus_of_sum(hard, pairs.few(pairs.positive))
     push, push_slope = softplus_of_sum(near, pairs.negative, pairs)
-    counted = pairs.positive.any(dim=-1).sum()
+    counted = pairs.few(pairs.positive).any(dim=-1).sum()
     everyone = torch.full_like(counted, len(pairs.distance))
     return Terms(
         torch.stack([pull.sum(), push.sum()]),
         torch.stack([counted, everyone]),
-        slope=torch.stack([pull_slope.mul_(scale), push_slope.mul_(-scale)]),
+        slopes=(pull_slope.mul_(scale), push_slope.mul_(-scale)),
     )
 
 
