@@ -6,7 +6,7 @@ turn, after their values and gradients were found equal. Peak memory is measured
 processes, one for each. What runs out of memory is shown as that, with what it asked for.
 
 python benchmarks/losses.py                        # quiet machine, please: about forty minutes
-python benchmarks/losses.py --only NT-Xent         # rows whose name has this in it
+python benchmarks/losses.py --only NT-Xent         # rows of that name; --keep them
 python benchmarks/losses.py --largest              # every loss at the largest batch, alone
 python benchmarks/losses.py --device cuda          # the same on a GPU, and larger batches
 """
@@ -29,7 +29,7 @@ import pytorch_metric_learning
 import torch
 from loss_rows import CLASSES, CURVES, EVERY, OF_CLASSES, WORKS, Work
 from processes import answer, child, extra_memory
-from results import write
+from results import amend, write
 from torch import Tensor
 
 PEER = "pytorch-metric-learning"
@@ -204,6 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", default="", help="rows whose name has this in it")
+    parser.add_argument("--keep", action="store_true", help="put those rows into the kept tables")
     parser.add_argument("--largest", action="store_true", help="every loss at the largest batch")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--index", type=int, help=argparse.SUPPRESS)
@@ -220,20 +221,32 @@ def main() -> None:
             found = memory(WORKS[asked.index], asked.measure, asked.device)
         answer(found)
         return
-    rows = []
-    for index, work in enumerate(WORKS):
-        if asked.only in work.name and not asked.largest:
-            rows.append(measured(index, asked.device))
-            sys.stdout.write(json.dumps(rows[-1]) + "\n")
-            sys.stdout.flush()
-    if asked.only:
-        return
     sizes = SIZES_CUDA if asked.device == "cuda" else SIZES
     if not asked.largest:
+        rows = table(asked.only, asked.device)
+        if asked.keep:
+            amend("losses", rows, key=("work", "batch"))
+        if asked.only:
+            return
         curves = [row for name in CURVES for row in points(name, sizes, asked.device)]
         keep("losses", rows, asked.device, curves=curves)
-    largest = [row for name in EVERY for row in points(name, sizes[-1:], asked.device)]
-    keep("losses_largest", largest, asked.device)
+    chosen = [name for name in EVERY if asked.only in name]
+    rows = [row for name in chosen for row in points(name, sizes[-1:], asked.device)]
+    if asked.keep:
+        amend("losses_largest", rows, key=("loss", "batch"))
+    if not asked.only:
+        keep("losses_largest", rows, asked.device)
+
+
+def table(only: str, device: str) -> Rows:
+    """The rows whose name has this in it."""
+    rows = []
+    for index, work in enumerate(WORKS):
+        if only in work.name:
+            rows.append(measured(index, device))
+            sys.stdout.write(json.dumps(rows[-1]) + "\n")
+            sys.stdout.flush()
+    return rows
 
 
 def keep(name: str, rows: Rows, device: str, **more: Rows) -> None:

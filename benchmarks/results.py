@@ -55,11 +55,15 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
 def write(name: str, rows: Sequence[Mapping[str, Any]], **more: Any) -> None:
     """Write ``results/<name>.json`` and show the table."""
     FOLDER.mkdir(exist_ok=True)
     found = {
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": today(),
         "versions": versions(),
         "machine": machine(),
         **more,
@@ -67,3 +71,20 @@ def write(name: str, rows: Sequence[Mapping[str, Any]], **more: Any) -> None:
     }
     (FOLDER / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
     sys.stdout.write(table(rows) + "\n")
+
+
+def amend(name: str, rows: Sequence[Mapping[str, Any]], *, key: Sequence[str]) -> None:
+    """Put rows that were measured again in the place of those that are kept under the same key.
+
+    Raises:
+        ValueError: where those are of another day, other versions or another machine.
+    """
+    kept = json.loads((FOLDER / f"{name}.json").read_text())
+    now = {"date": today(), "versions": versions(), "machine": machine()}
+    other = [part for part, value in now.items() if kept[part] != value]
+    if other:
+        msg = f"{name}.json is of another {' and '.join(other)}; measure all rows again"
+        raise ValueError(msg)
+    again = {tuple(row[k] for k in key): row for row in rows}
+    kept["rows"] = [again.get(tuple(row[k] for k in key), row) for row in kept["rows"]]
+    (FOLDER / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
