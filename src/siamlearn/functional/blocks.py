@@ -68,6 +68,9 @@ def accumulate(
         made = products(distance, vectors, vectors if itself else references.detach())
         half = symmetric and itself and made.symmetric
         blocks = _Blocks(terms, made, (queries, references), labels, own, half=half)
+        # Of few pairs, it takes longer to find the positives than to ask for each.
+        if rows is not None or len(queries) * len(references) >= 2**14:
+            blocks.partners = _partners(*labels)
         height = rows or _rows_that_fit(references, half=half)
         for start in range(0, max(len(queries), 1), height):
             blocks.add(slice(start, start + height))
@@ -127,7 +130,7 @@ class _Blocks:
     ) -> None:
         self.loss, self.products, self.sides = loss, products, sides
         self.labels, self.own, self.half = labels, own, half
-        self.partners = _partners(*labels)
+        self.partners: Tensor | None = None  # known beforehand, if at all
         self.length = lengths(sides[0])
         self.learns = torch.is_grad_enabled()
         self.has_slope = False  # until the first block has shown one
