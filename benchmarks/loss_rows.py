@@ -224,7 +224,13 @@ def works() -> list[Work]:
             )
             for size in (256, 1024)
         ),
-        Work("Smooth-AP", 256, modules.SmoothAPLoss, None),
+        Work(
+            "Smooth-AP",
+            256,
+            modules.SmoothAPLoss,
+            peers.SmoothAPLoss,
+            differs="is right only where labels stand in order",
+        ),
         Work(
             "signal to noise",
             1024,
