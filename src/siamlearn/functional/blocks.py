@@ -67,10 +67,10 @@ def accumulate(
         vectors = queries.detach()
         made = products(distance, vectors, vectors if itself else references.detach())
         half = symmetric and itself and made.symmetric
-        blocks = _Blocks(terms, made, (queries, references), labels, own, half=half)
         # Of few pairs, it takes longer to find the positives than to ask for each.
-        if rows is not None or len(queries) * len(references) >= 2**14:
-            blocks.partners = _partners(*labels)
+        many = rows is not None or len(queries) * len(references) >= 2**14
+        partners = _partners(*labels) if many else None
+        blocks = _Blocks(terms, made, (queries, references), labels, own, partners, half=half)
         height = rows or _rows_that_fit(references, half=half)
         for start in range(0, max(len(queries), 1), height):
             blocks.add(slice(start, start + height))
@@ -125,12 +125,12 @@ class _Blocks:
         sides: tuple[Tensor, Tensor],
         labels: tuple[Tensor, Tensor | None],
         own: Tensor | None,
+        partners: Tensor | None,
         *,
         half: bool,
     ) -> None:
         self.loss, self.products, self.sides = loss, products, sides
-        self.labels, self.own, self.half = labels, own, half
-        self.partners: Tensor | None = None  # known beforehand, if at all
+        self.labels, self.own, self.partners, self.half = labels, own, partners, half
         self.length = lengths(sides[0])
         self.learns = torch.is_grad_enabled()
         self.has_slope = False  # until the first block has shown one

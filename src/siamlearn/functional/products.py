@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from siamlearn.functional.distances import (
+    LEAST_SIGNAL,
     cosine,
     euclidean,
     signal_to_noise,
@@ -24,7 +25,7 @@ from siamlearn.functional.distances import (
 )
 from siamlearn.functional.pairs import Distance
 from siamlearn.functional.squares import Squares
-from siamlearn.functional.vectors import centred, measured_by_squares, polar
+from siamlearn.functional.vectors import centred, levelled, measured_by_squares, polar
 
 __all__ = ["Products", "Sum", "ends_of", "products"]
 
@@ -161,8 +162,10 @@ class _Lengths(Products):
     def __init__(self, queries: Tensor, references: Tensor, *, squared: bool) -> None:
         self.squared = squared
         self.squares = Squares(queries, references) if measured_by_squares(queries) else None
-        moved = centred(queries, references) if self.squares is None else self.squares.moved
-        super().__init__(*moved)
+        if self.squares is None:
+            super().__init__(*centred(queries, references))
+        else:
+            super().__init__(self.squares.queries, self.squares.references)
 
     def distance(self, rows: slice, columns: slice) -> Tensor:
         if self.squares is not None:
@@ -221,15 +224,14 @@ class _SignalToNoise(Products):
     symmetric = False
 
     def __init__(self, queries: Tensor, references: Tensor) -> None:
-        moved = [queries - queries.mean(dim=1, keepdim=True)]
-        itself = queries is references
-        moved.append(moved[0] if itself else references - references.mean(dim=1, keepdim=True))
-        self.noise = _Lengths(moved[0], moved[1], squared=True)
+        here = levelled(queries)
+        there = here if queries is references else levelled(references)
+        self.noise = _Lengths(here, there, squared=True)
         super().__init__(self.noise.queries, self.noise.references)
-        variance = moved[0].square().mean(dim=1)
-        self.signal = variance.clamp(min=1e-12) * queries.shape[1]
+        variance = here.square().mean(dim=1)
+        self.signal = variance.clamp(min=LEAST_SIGNAL) * queries.shape[1]
         # The least signal there is does not change, and has no gradient.
-        self.rising = moved[0].where((variance >= 1e-12)[:, None], 0)
+        self.rising = here.where((variance >= LEAST_SIGNAL)[:, None], 0)
 
     def distance(self, rows: slice, columns: slice) -> Tensor:
         self.last = self.noise.distance(rows, columns).div_(self.signal[rows, None])
@@ -256,8 +258,8 @@ class _SignalToNoise(Products):
         sums[0].pull[rows] += fall[:, None] * self.rising[rows]
 
     def gradients(self, sums: tuple[Sum, Sum]) -> tuple[Tensor, Tensor]:
-        here, there = (g - g.mean(dim=1, keepdim=True) for g in self.noise.gradients(sums))
-        return here, there
+        here, there = self.noise.gradients(sums)
+        return levelled(here), levelled(there)
 
 
 @final

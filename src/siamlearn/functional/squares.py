@@ -34,7 +34,8 @@ class Squares:
     devices, where looking for the near ones would be waiting.
 
     Attributes:
-        moved: queries and references, measured from the mean of the references.
+        queries: measured from the mean of the references.
+        references: likewise.
 
     Example:
         >>> Squares(x := torch.tensor([[0.0], [3.0]]), x).block(slice(0, 1), slice(0, 2))
@@ -44,8 +45,7 @@ class Squares:
     def __init__(self, queries: Float[Tensor, "n d"], references: Float[Tensor, "m d"]) -> None:
         self.itself = queries is references
         self.given = queries, references
-        self.moved = centred(queries, references)
-        self.queries, self.references = self.moved
+        self.queries, self.references = centred(queries, references)
         self.square = self.queries.square().sum(dim=1)
         self.other_square = self.square if self.itself else self.references.square().sum(dim=1)
         self.single = queries.device.type == "cpu" and self._is_single()

@@ -14,6 +14,7 @@ __all__ = [
     "centred",
     "full_precision",
     "lengths",
+    "levelled",
     "measured_by_squares",
     "polar",
     "product",
@@ -47,7 +48,7 @@ def polar(
                 [0.0000, 0.0000]]), tensor([5.0000e+25, 0.0000e+00]))
     """
     if not (embeddings.requires_grad and torch.is_grad_enabled()):
-        return _Polar.forward(embeddings)  # to call is a third of the time of a small batch
+        return _Polar.forward(embeddings)  # what autograd costs a call is much for a small batch
     found: tuple[Tensor, Tensor] = _Polar.apply(embeddings)
     return found
 
@@ -102,6 +103,16 @@ def centred(
     centre = references.mean(dim=-2, keepdim=True) if references.shape[-2] else 0
     moved = references - centre
     return moved if queries is references else queries - centre, moved
+
+
+def levelled(embeddings: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
+    """Each less the mean of its own dimensions.
+
+    Example:
+        >>> levelled(torch.tensor([[1.0, 3.0]]))
+        tensor([[-1.,  1.]])
+    """
+    return embeddings - embeddings.mean(dim=-1, keepdim=True)
 
 
 def measured_by_squares(embeddings: Float[Tensor, "*b n d"]) -> bool:
